@@ -1,0 +1,206 @@
+// Package identifier holds the names a certificate can carry, each in one
+// normal form that the whole program uses: in orders, in the store, in policy
+// and in certificates. It decides whether a name is well formed, never whether
+// somebody may have it.
+package identifier
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// Type is an ACME identifier type (RFC 8555 §9.7.7).
+type Type string
+
+// The types. Only DNS and IP can be parsed so far; Parse refuses the others
+// with ErrUnsupported.
+const (
+	DNS Type = "dns" // RFC 8555 §7.1.4
+	IP  Type = "ip"  // RFC 8738
+)
+
+// ErrUnsupported is wrapped by Parse's error for a type it does not know.
+var ErrUnsupported = errors.New("unsupported identifier type")
+
+// Identifier is a name in its normal form. Values made by Parse can be
+// compared with == and used as map keys.
+type Identifier struct {
+	Type  Type   `json:"type"`
+	Value string `json:"value"`
+}
+
+// Parse checks a name and brings it to its normal form: a DNS name to lower
+// case, an address to itself, for other spellings of it are refused (RFC 8738
+// §3). The error says what is wrong and, where that is plain, what would be
+// right.
+func Parse(typ Type, value string) (Identifier, error) {
+	switch typ {
+	case DNS:
+		name, err := parseDNS(value)
+		return Identifier{DNS, name}, err
+	case IP:
+		addr, err := parseIP(value)
+		return Identifier{IP, addr}, err
+	default:
+		return Identifier{}, fmt.Errorf("%w %.40q: this CA serves \"dns\" and \"ip\"", ErrUnsupported, typ)
+	}
+}
+
+// Guess parses what a person typed: an address when it reads as one (in any
+// spelling), a DNS name otherwise.
+func Guess(text string) (Identifier, error) {
+	if addr, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		return Parse(IP, addr.Unmap().String())
+	}
+	return Parse(DNS, strings.TrimSuffix(text, "."))
+}
+
+// String is TYPE:VALUE.
+func (id Identifier) String() string { return string(id.Type) + ":" + id.Value }
+
+// IsWildcard reports whether the identifier is a DNS name that begins with "*.".
+func (id Identifier) IsWildcard() bool {
+	return id.Type == DNS && strings.HasPrefix(id.Value, "*.")
+}
+
+// Base is the identifier without its wildcard label: what an authorization is
+// for (RFC 8555 §7.1.4).
+func (id Identifier) Base() Identifier {
+	if id.IsWildcard() {
+		id.Value = id.Value[2:]
+	}
+	return id
+}
+
+// Addr is the address of an IP identifier, and the zero Addr of any other.
+func (id Identifier) Addr() netip.Addr {
+	if id.Type != IP {
+		return netip.Addr{}
+	}
+	addr, _ := netip.ParseAddr(id.Value)
+	return addr
+}
+
+// Compare orders identifiers by type, then value.
+func Compare(a, b Identifier) int {
+	return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Value, b.Value))
+}
+
+// Normalize sorts ids and drops repetitions, in place, so that equal sets of
+// identifiers are equal slices.
+func Normalize(ids []Identifier) []Identifier {
+	slices.SortFunc(ids, Compare)
+	return slices.Compact(ids)
+}
+
+const (
+	maxName  = 253 // RFC 1035 §2.3.4, in text without the final dot
+	maxLabel = 63
+)
+
+// parseDNS checks a name against RFC 1123 §2.1 with the narrower rules of
+// certificates: no final dot, no underscore, and no name that could be read
+// as an address.
+func parseDNS(value string) (string, error) {
+	name := lowerASCII(value)
+	base := strings.TrimPrefix(name, "*.")
+	switch {
+	case name == "":
+		return "", errors.New("the name is empty")
+	case len(name) > maxName:
+		return "", fmt.Errorf("the name has %d characters; at most %d are allowed", len(name), maxName)
+	case strings.Contains(base, "*"):
+		return "", errors.New("a wildcard must be the whole first label, as in *.example.corp")
+	case strings.HasSuffix(base, "."):
+		return "", errors.New("the name ends in a dot; leave it out")
+	}
+	labels := strings.Split(base, ".")
+	for _, label := range labels {
+		if err := checkLabel(label); err != nil {
+			return "", err
+		}
+	}
+	if last := labels[len(labels)-1]; isNumeric(last) {
+		return "", errors.New("the name reads as an IP address; use an identifier of type \"ip\"")
+	}
+	return name, nil
+}
+
+func checkLabel(label string) error {
+	if label == "" {
+		return errors.New("the name has an empty label")
+	}
+	if len(label) > maxLabel {
+		return fmt.Errorf("a label has %d characters; at most %d are allowed", len(label), maxLabel)
+	}
+	for i := range len(label) {
+		c := label[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '-':
+		case c >= 0x80:
+			return errors.New("the name has characters outside ASCII; use its A-labels (xn--…)")
+		default:
+			return fmt.Errorf("the name has the character %q; allowed are letters, digits and hyphens", c)
+		}
+	}
+	if label[0] == '-' || label[len(label)-1] == '-' {
+		return errors.New("a label begins or ends with a hyphen")
+	}
+	if len(label) >= 4 && label[2:4] == "--" {
+		return checkALabel(label)
+	}
+	return nil
+}
+
+// checkALabel accepts an A-label only if it is what its own U-label encodes to
+// (RFC 5891 §5.4), and no other label with hyphens in third and fourth place.
+func checkALabel(label string) error {
+	if !strings.HasPrefix(label, "xn--") {
+		return fmt.Errorf("the label %q has hyphens in third and fourth place but is no A-label", label)
+	}
+	unicode, err := idna.Registration.ToUnicode(label)
+	if err != nil {
+		return fmt.Errorf("the label %q is no valid A-label", label)
+	}
+	if back, err := idna.Registration.ToASCII(unicode); err != nil || back != label {
+		return fmt.Errorf("the label %q is no valid A-label", label)
+	}
+	return nil
+}
+
+func parseIP(value string) (string, error) {
+	addr, err := netip.ParseAddr(value)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("%.60q is no IP address", value)
+	case addr.Zone() != "":
+		return "", errors.New("the address has a zone; leave it out")
+	case addr.Is4In6():
+		return "", fmt.Errorf("the address is an IPv4 address mapped into IPv6; write %s", addr.Unmap())
+	case addr.String() != value:
+		return "", fmt.Errorf("the address is not in its normal form; write %s", addr)
+	case addr.IsUnspecified(), addr.IsMulticast():
+		return "", errors.New("the address is no host's")
+	}
+	return value, nil
+}
+
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+func isNumeric(label string) bool {
+	return strings.Trim(label, "0123456789") == "" ||
+		strings.HasPrefix(label, "0x") && strings.Trim(label[2:], "0123456789abcdef") == ""
+}
