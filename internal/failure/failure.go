@@ -56,9 +56,9 @@ type Error struct {
 
 // Part is the failure of one identifier among several.
 type Part struct {
-	Identifier identifier.Identifier
-	Kind       Kind
-	Public     string
+	Identifier identifier.Identifier `json:"identifier"`
+	Kind       Kind                  `json:"kind"`
+	Public     string                `json:"text"`
 }
 
 // New returns a failure whose message the client may see.
@@ -112,4 +112,26 @@ func KindOf(err error) Kind {
 		return e.Kind
 	}
 	return Internal
+}
+
+// Report is what a client may see of a failure, in the form in which it is
+// stored with an order or an authorization.
+type Report struct {
+	Kind  Kind   `json:"kind"`
+	Text  string `json:"text"`
+	Parts []Part `json:"parts,omitempty"`
+}
+
+// ReportOf returns what a client may see of err. An error that carries no
+// failure gives an Internal report that says nothing more.
+func ReportOf(err error) *Report {
+	if e, ok := errors.AsType[*Error](err); ok && e.Public != "" {
+		return &Report{Kind: e.Kind, Text: e.Public, Parts: e.Parts}
+	}
+	return &Report{Kind: Internal, Text: "an internal error; the server's log says more"}
+}
+
+// Error turns a stored report back into a failure.
+func (r *Report) Error() *Error {
+	return &Error{Kind: r.Kind, Public: r.Text, Parts: r.Parts}
 }

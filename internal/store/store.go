@@ -1,0 +1,198 @@
+// Package store says what Chancery keeps and which steps change it. Every
+// method of Store is one business step in one transaction; none exposes a
+// transaction, a row, or reading and writing by key. The engines are in the
+// packages below this one and pass the same suite, storetest. This package
+// knows no HTTP and no protocol, and decides nothing that policy decides.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"chancery/internal/failure"
+	"chancery/internal/identifier"
+)
+
+// What a step can report beside success. Engines return these, wrapped or
+// not; any other error means that the store itself failed, and whether the
+// step happened is then unknown.
+var (
+	ErrNotFound    = errors.New("there is no such record")
+	ErrKeyInUse    = errors.New("another account has this key")
+	ErrNotValid    = errors.New("the account is not valid")
+	ErrNotPending  = errors.New("the authorization is no longer pending")
+	ErrNotReady    = errors.New("the order is not ready")
+	ErrClaimed     = errors.New("the order is already being finalized")
+	ErrReplaced    = errors.New("the certificate is already replaced by another order")
+	ErrUsed        = errors.New("the single-use key is used up")
+	ErrRevoked     = errors.New("it is already revoked")
+	ErrExpired     = errors.New("it has expired")
+	ErrUnavailable = errors.New("the store cannot answer now")
+)
+
+// Store is all the state of one certificate authority. Its methods may be
+// called by any number of goroutines. A step that was acknowledged survives
+// the loss of power. Zero times mean "not" or "never"; times are kept to the
+// millisecond, in UTC.
+type Store interface {
+	Accounts
+	Orders
+	Authorizations
+	Issuance
+	Certificates
+	Bindings
+
+	// Ping reports whether the store can be written to now.
+	Ping(ctx context.Context) error
+	// Tidy removes up to limit records of each kind that ended before the
+	// times in cutoff, in small transactions, and says how many went.
+	Tidy(ctx context.Context, cutoff TidyCutoff, limit int) (removed int, err error)
+	// Close finishes the steps under way and releases the store.
+	Close() error
+}
+
+// TidyCutoff says which ended records have been kept long enough. A zero time
+// keeps that kind for ever.
+type TidyCutoff struct {
+	Orders         time.Time // orders whose Expires is earlier, unless they are being finalized
+	Authorizations time.Time // authorizations whose Expires is earlier, unless an order that stays lists them
+	Certificates   time.Time // certificates whose NotAfter is earlier, with their names
+}
+
+// Accounts are the steps of ACME accounts (RFC 8555 §7.3).
+type Accounts interface {
+	// CreateAccount stores a new account. When one with the same key exists,
+	// whatever its status, that one is returned with created false and
+	// nothing changes. When account.BindingID is set, the binding key is
+	// consumed in the same transaction: ErrNotFound, ErrRevoked, ErrExpired
+	// or ErrUsed (single-use and used) then say why nothing was created.
+	CreateAccount(ctx context.Context, account Account) (stored Account, created bool, err error)
+	// Account returns the account of that id, or ErrNotFound.
+	Account(ctx context.Context, id string) (Account, error)
+	// AccountByKey returns the account that has the key now, or ErrNotFound.
+	AccountByKey(ctx context.Context, thumbprint string) (Account, error)
+	// SetContact replaces the contacts of a valid account: ErrNotFound, ErrNotValid.
+	SetContact(ctx context.Context, id string, contact []string) (Account, error)
+	// ChangeKey gives a valid account a new key if it still has the old one
+	// (else ErrNotFound). When another account has the new key the error is a
+	// *KeyInUseError. Orders and authorizations stay as they are.
+	ChangeKey(ctx context.Context, id, oldThumbprint string, key AccountKey) (Account, error)
+	// CloseAccount makes a valid account deactivated or revoked for good, and
+	// ends its orders that are not being finalized with the report. ErrNotValid
+	// when it was closed before.
+	CloseAccount(ctx context.Context, id string, status AccountStatus, report *failure.Report) (Account, error)
+	// ListAccounts returns a page of accounts, newest first.
+	ListAccounts(ctx context.Context, query AccountQuery) ([]Account, error)
+}
+
+// Orders are the steps of orders before they are finalized (RFC 8555 §7.4).
+type Orders interface {
+	// CreateOrder stores an order with those of its authorizations that are
+	// new; order.Authorizations holds all of them, in order.
+	//
+	// When order.Replaces is set and an order that is not invalid at
+	// order.Created names the same certificate, nothing is stored: if that
+	// order is the same account's, of the same identifiers and profile and not
+	// yet valid, it is returned with created false; else the error is
+	// ErrReplaced. ErrNotValid when the account was closed meanwhile.
+	CreateOrder(ctx context.Context, order Order, fresh []Authorization) (stored Order, created bool, err error)
+	// Order returns an order with its authorizations, or ErrNotFound.
+	Order(ctx context.Context, id string) (Order, error)
+	// FailOrder ends an order that is neither valid, invalid nor being
+	// finalized; on any other it does nothing.
+	FailOrder(ctx context.Context, id string, report *failure.Report) error
+	// ListOrders returns a page of orders with their authorizations, newest first.
+	ListOrders(ctx context.Context, query OrderQuery) ([]Order, error)
+}
+
+// Authorizations are the steps of authorizations and their challenges
+// (RFC 8555 §7.5).
+type Authorizations interface {
+	// CreateAuthorization stores an authorization of no order (pre-authorization).
+	CreateAuthorization(ctx context.Context, authz Authorization) error
+	// Authorization returns the authorization of that id, or ErrNotFound.
+	Authorization(ctx context.Context, id string) (Authorization, error)
+	// ValidAuthorizations returns, of the account's authorizations that are
+	// valid and expire after the given time, the one that expires last for
+	// each of the wanted names, which may be wildcards. Names without one are
+	// not in the map.
+	ValidAuthorizations(ctx context.Context, accountID string, names []identifier.Identifier, after time.Time) (map[identifier.Identifier]Authorization, error)
+	// ClaimValidation makes a pending authorization processing by
+	// claim.Method, so that the validation goes on after a restart. It
+	// replaces an earlier claim of the same method. ErrNotPending when its
+	// outcome is known or another method is being tried.
+	ClaimValidation(ctx context.Context, id string, claim ValidationClaim) error
+	// RecordAttempt keeps a failed attempt that will be repeated at next, and
+	// frees the claim until then. ErrNotPending when the outcome is known.
+	RecordAttempt(ctx context.Context, id string, attempt Attempt, next time.Time) error
+	// FinishAuthorization settles a pending or processing authorization, once
+	// and for all: ErrNotPending when its outcome is already known.
+	FinishAuthorization(ctx context.Context, id string, outcome Outcome) error
+	// DeactivateAuthorization ends a pending, processing or valid
+	// authorization by its owner's wish; ErrNotPending on any other.
+	DeactivateAuthorization(ctx context.Context, id string) (Authorization, error)
+	// DueValidations claims, until lease, up to limit authorizations that are
+	// processing, whose next attempt is due at now and whose claim, if any,
+	// has run out, and returns them.
+	DueValidations(ctx context.Context, now, lease time.Time, limit int) ([]Authorization, error)
+}
+
+// Issuance are the two steps around every signature, and what settles the
+// first when the second never came.
+type Issuance interface {
+	// BeginIssuance stores what is about to be signed and claims its owner in
+	// the same transaction. For an OwnerOrder the order must be ready at
+	// intent.Created: ErrNotReady, or ErrClaimed when it is processing or
+	// valid, or ErrNotFound.
+	BeginIssuance(ctx context.Context, intent Intent) error
+	// CompleteIssuance records the certificate that came of the intent of the
+	// same key, settles the intent, and ties the certificate to its owner. It
+	// can be repeated. ErrNotFound when the intent was settled otherwise.
+	CompleteIssuance(ctx context.Context, certificate Certificate) error
+	// Intents returns up to limit intents not settled whose deadline is
+	// before the given time, oldest first.
+	Intents(ctx context.Context, deadlineBefore time.Time, limit int) ([]Intent, error)
+	// AbandonIntent settles an intent that may or may not have been signed:
+	// its serial is recorded as an abandoned certificate, revoked at now. With
+	// next, that intent is stored in its place and keeps the owner's claim;
+	// without, the owner's order ends with the report. ErrNotFound when the
+	// intent is already settled, and nothing changes.
+	AbandonIntent(ctx context.Context, key CertificateKey, now time.Time, next *Intent, report *failure.Report) error
+}
+
+// Certificates are the inventory and its questions.
+type Certificates interface {
+	// RegisterIssuer makes an issuer and its chain known; repeating is harmless.
+	RegisterIssuer(ctx context.Context, issuer Issuer) error
+	// Issuers returns every issuer there ever was.
+	Issuers(ctx context.Context) ([]Issuer, error)
+	// Certificate returns one certificate, or ErrNotFound.
+	Certificate(ctx context.Context, key CertificateKey) (Certificate, error)
+	// ListCertificates returns a page of certificates, newest serial first.
+	ListCertificates(ctx context.Context, query CertificateQuery) ([]Certificate, error)
+	// Revoke marks a certificate as revoked. ErrRevoked when it is, ErrNotFound.
+	Revoke(ctx context.Context, key CertificateKey, revocation Revocation) error
+	// Replacement returns the id of the order that is not invalid at now and
+	// replaces the certificate (RFC 9773 §5), or ErrNotFound.
+	Replacement(ctx context.Context, key CertificateKey, now time.Time) (orderID string, err error)
+}
+
+// Bindings are the keys of external account binding (RFC 8555 §7.3.4).
+type Bindings interface {
+	// CreateBinding stores a new key.
+	CreateBinding(ctx context.Context, binding Binding) error
+	// Binding returns the key of that id, or ErrNotFound.
+	Binding(ctx context.Context, id string) (Binding, error)
+	// ListBindings returns all keys, newest first, without their secrets.
+	ListBindings(ctx context.Context) ([]Binding, error)
+	// RevokeBinding ends a key's use for new accounts: ErrNotFound, ErrRevoked.
+	RevokeBinding(ctx context.Context, id string, now time.Time) error
+}
+
+// KeyInUseError is the error of ChangeKey when another account has the key.
+// It is ErrKeyInUse to errors.Is.
+type KeyInUseError struct{ HolderID string }
+
+func (e *KeyInUseError) Error() string        { return ErrKeyInUse.Error() }
+func (e *KeyInUseError) Is(target error) bool { return target == ErrKeyInUse }
