@@ -1,0 +1,85 @@
+# Chancery. `make help` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO            ?= go
+GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK   ?= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+# VERSION is what `chancery version` prints; outside a git checkout it is "dev".
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 2m
+BENCH    ?= .
+
+export GO GOLANGCI_LINT GOVULNCHECK
+
+##@ Use
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the static binary bin/chancery
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X chancery/internal/cli.version=$(VERSION)' -o bin/chancery ./cmd/chancery
+
+.PHONY: run
+run: build ## Create a CA in ./chancery if there is none, and serve it
+	bin/chancery up
+
+##@ Test
+
+.PHONY: test
+test: deps lint vuln ## Everything: install what tests need, lint, fuzz briefly, race tests, real clients
+	FUZZTIME=3s scripts/fuzz
+	scripts/gotest -race -timeout 8m ./...
+	cd test/e2e && ../../scripts/gotest -timeout 8m ./...
+
+.PHONY: unit
+unit: ## The Go tests of this module only, without the race detector
+	scripts/gotest -timeout 8m ./...
+
+.PHONY: e2e
+e2e: deps ## Real clients (certbot, lego, Caddy and others) against a real server
+	cd test/e2e && ../../scripts/gotest -timeout 8m ./...
+
+.PHONY: lint
+lint: ## go vet and golangci-lint, on both modules
+	scripts/lint
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what is linked in
+	scripts/vuln
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (2m)
+	FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+.PHONY: bench
+bench: ## Run the benchmarks that match BENCH (all)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: cover
+cover: ## Measure test coverage; writes bin/cover.html
+	@mkdir -p bin
+	$(GO) test -coverpkg=./... -coverprofile=bin/cover.out ./...
+	$(GO) tool cover -html=bin/cover.out -o bin/cover.html
+	$(GO) tool cover -func=bin/cover.out | tail -n 1
+
+.PHONY: deps
+deps: ## Install the Debian packages that the tests need, when missing
+	scripts/install-test-deps
+
+##@ Tidy
+
+.PHONY: fmt
+fmt: ## Format all Go code
+	gofmt -w cmd internal test
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin dist
