@@ -1,0 +1,87 @@
+package profile
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"chancery/internal/failure"
+)
+
+// The RSA sizes that are certified, in bits.
+const (
+	minRSA = 2048
+	maxRSA = 8192
+)
+
+// class sorts keys by what their algorithm can do, and so by the key usages
+// they can have.
+type class uint8
+
+const (
+	classEC class = iota
+	classEd25519
+	classRSA
+	classes
+)
+
+// String is what messages call the keys of the class.
+func (c class) String() string { return [classes]string{"P-256, P-384 and P-521", "Ed25519", "RSA"}[c] }
+
+func allKeyTypes() []string { return []string{"P-256", "P-384", "P-521", "Ed25519", "RSA"} }
+
+// KeyType names the kind of a public key as key_types does: "P-256",
+// "Ed25519", "RSA-2048". It is "" for kinds that are never certified.
+func KeyType(pub crypto.PublicKey) string {
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		return pub.Params().Name
+	case ed25519.PublicKey:
+		return "Ed25519"
+	case *rsa.PublicKey:
+		return "RSA-" + strconv.Itoa(pub.N.BitLen())
+	}
+	return ""
+}
+
+// CheckKey returns a failure of kind BadCSR unless the profile certifies keys
+// of pub's type and size. It says nothing about the quality of the key.
+func (p *Profile) CheckKey(pub crypto.PublicKey) error {
+	kind := KeyType(pub)
+	if slices.Contains(p.Spec.KeyTypes, kind) {
+		return nil
+	}
+	if bits, ok := rsaBits(kind); ok && bits >= minRSA && bits <= maxRSA && slices.Contains(p.Spec.KeyTypes, "RSA") {
+		return nil
+	}
+	if kind == "" {
+		kind = fmt.Sprintf("of type %T", pub)
+	}
+	return failure.New(failure.BadCSR, "the key is %s; the profile %s takes %s",
+		kind, p.Name, strings.Join(p.Spec.KeyTypes, ", "))
+}
+
+// classOf sorts a name out of key_types, or reports that it is none.
+func classOf(kind string) (class, bool) {
+	switch kind {
+	case "P-256", "P-384", "P-521":
+		return classEC, true
+	case "Ed25519":
+		return classEd25519, true
+	case "RSA":
+		return classRSA, true
+	}
+	bits, ok := rsaBits(kind)
+	return classRSA, ok && bits >= minRSA && bits <= maxRSA
+}
+
+func rsaBits(kind string) (int, bool) {
+	digits, found := strings.CutPrefix(kind, "RSA-")
+	bits, err := strconv.Atoi(digits)
+	return bits, found && err == nil && strconv.Itoa(bits) == digits
+}
