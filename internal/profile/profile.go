@@ -24,7 +24,8 @@ type Profile struct {
 	Spec Spec // with its defaults filled in
 
 	// The extensions that depend on nothing but the profile and the key's
-	// class: key usage, extended key usage, basic constraints.
+	// class: key usage, extended key usage, basic constraints; nil for classes
+	// it does not certify.
 	fixed [classes][]byte
 }
 
@@ -128,11 +129,14 @@ func (c *compiler) compileExtensions(wanted [classes]bool) {
 		return
 	}
 	for class := range classes {
+		if !wanted[class] {
+			continue
+		}
 		served := usages & usagesOf(class)
 		if served&keyAgreement == 0 {
 			served &^= encipherOnly | decipherOnly
 		}
-		if wanted[class] && served == 0 {
+		if served == 0 {
 			c.refuse("key_usages", "%s keys can serve none of these; add digitalSignature, or leave the keys out of key_types", class)
 		}
 		c.profile.fixed[class] = fixedExtensions(served, purposes, critical)

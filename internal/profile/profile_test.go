@@ -6,12 +6,15 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/json"
 	"errors"
 	"math/big"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/goccy/go-yaml"
 
 	"chancery/internal/failure"
 )
@@ -131,5 +134,39 @@ func TestDefaults(t *testing.T) {
 	}
 	if len(Defaults()) != 4 {
 		t.Errorf("%d built-in profiles, want 4", len(Defaults()))
+	}
+}
+
+// The YAML and JSON forms have the same keys, and each survives a round trip.
+func TestSpecInYAML(t *testing.T) {
+	const text = `
+description: Machines
+validity: {default: 30d, shortest: 1h, longest: 60d}
+backdate: 5m
+key_types: [P-256, RSA-3072]
+key_usages: [digitalSignature]
+extended_key_usages: [serverAuth, 1.2.3.4]
+no_revocation: true
+`
+	want := Spec{
+		Description: "Machines", Validity: Validity{Default: 30 * day, Shortest: hour, Longest: 60 * day}, Backdate: hour / 12,
+		KeyTypes: []string{"P-256", "RSA-3072"}, KeyUsages: []string{"digitalSignature"}, ExtendedKeyUsages: []string{"serverAuth", "1.2.3.4"}, NoRevocation: true,
+	}
+	var got, fromJSON Spec
+	if err := yaml.UnmarshalWithOptions([]byte(text), &got, yaml.Strict()); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
+	}
+	encoded, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(encoded, &fromJSON); err != nil || !reflect.DeepEqual(fromJSON, want) {
+		t.Errorf("%s gives %+v, %v", encoded, fromJSON, err)
+	}
+	if again, err := yaml.Marshal(want); err != nil || yaml.Unmarshal(again, &got) != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s gives %+v, %v", again, got, err)
+	}
+	if encoded, err := json.Marshal(Spec{}); err != nil || string(encoded) != "{}" {
+		t.Errorf("the zero spec is %s, %v", encoded, err)
 	}
 }

@@ -264,6 +264,26 @@ func TestNewIssuerRefuses(t *testing.T) {
 	}
 }
 
+// Samples are certificates like others, two for each class of keys.
+func TestSamples(t *testing.T) {
+	ca := newCA(t, "P-256", far)
+	for want, types := range map[int][]string{2: {"RSA-4096"}, 4: {"P-384", "Ed25519"}, 6: nil} {
+		samples, err := compile(t, "p", Spec{KeyTypes: types}).Samples(ca.issuer, now)
+		if err != nil || len(samples) != want {
+			t.Errorf("%v: %d samples, %v; want %d", types, len(samples), err, want)
+		}
+		for _, sample := range samples {
+			if cert := ca.sign(t, sample.DER); cert.CheckSignatureFrom(ca.cert) != nil || len(cert.OCSPServer) != 1 {
+				t.Errorf("%v: an odd sample: %+v", types, cert)
+			}
+		}
+	}
+	expired := &Issuer{NotAfter: now}
+	if _, err := compile(t, "p", Spec{}).Samples(expired, now); failure.KindOf(err) != failure.Unavailable || !strings.Contains(err.Error(), "profile p") {
+		t.Errorf("under an expired issuer: %v", err)
+	}
+}
+
 func BenchmarkToBeSigned(b *testing.B) {
 	ca := newCA(b, "P-256", far)
 	p := compile(b, "tls-server", Spec{})

@@ -1,0 +1,96 @@
+// Package lint asks of a certificate, before it is signed, whether a relying
+// party would refuse it. It wraps zlint with the lints that make sense for a
+// private CA. It does not decide who may have a certificate, and it does not
+// replace the checks of names and keys: it catches our own mistakes.
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/zmap/zcrypto/x509"
+	zlint "github.com/zmap/zlint/v3/lint"
+	_ "github.com/zmap/zlint/v3/lints/cabf_br" // each registers its lints
+	_ "github.com/zmap/zlint/v3/lints/community"
+	_ "github.com/zmap/zlint/v3/lints/mozilla"
+	_ "github.com/zmap/zlint/v3/lints/rfc"
+
+	"chancery/internal/failure"
+	"chancery/internal/x509der"
+)
+
+// Linter runs lints. It may be used from many goroutines.
+type Linter struct {
+	fast []*zlint.CertificateLint // for every certificate: the RFCs' rules
+	all  []*zlint.CertificateLint // for samples of profiles: also the public CAs' and browsers'
+}
+
+// New returns a Linter with the lints that apply to a private CA.
+func New() *Linter {
+	l, excluded := &Linter{}, exclusions()
+	for _, candidate := range zlint.GlobalRegistry().CertificateLints().Lints() {
+		if _, out := excluded[candidate.Name]; out {
+			continue
+		}
+		l.all = append(l.all, candidate)
+		if fastSource(candidate.Source) {
+			l.fast = append(l.fast, candidate)
+		}
+	}
+	return l
+}
+
+// fastSource reports whether the lints of a source are run on every
+// certificate: those of the RFCs on certificates, together about 0.1 ms. RFC
+// 6962 is not among them, for there is no Certificate Transparency here.
+func fastSource(source zlint.LintSource) bool {
+	switch source {
+	case zlint.RFC3279, zlint.RFC5280, zlint.RFC5480, zlint.RFC5891, zlint.RFC8813:
+		return true
+	}
+	return false
+}
+
+// Check lints a to-be-signed certificate that will carry the DER
+// AlgorithmIdentifier algorithm outside. Its error is a failure of kind
+// Internal that names the lints which found an error, for what requesters ask
+// for has been checked before.
+func (l *Linter) Check(tbs, algorithm []byte) error {
+	return run(l.fast, zlint.Error, tbs, algorithm)
+}
+
+// CheckSample is Check for samples of a profile: with all lints, and warnings
+// count. It takes a few times as long.
+func (l *Linter) CheckSample(tbs, algorithm []byte) error {
+	return run(l.all, zlint.Warn, tbs, algorithm)
+}
+
+// run fails if a lint finds something at least as grave as least.
+func run(lints []*zlint.CertificateLint, least zlint.LintStatus, tbs, algorithm []byte) error {
+	// The signature is not looked at, only that there is one.
+	cert, err := x509.ParseCertificate(x509der.Assemble(tbs, algorithm, make([]byte, 64)))
+	if err != nil {
+		return failure.New(failure.Internal, "couldn't lint the certificate: it does not parse").Because(err)
+	}
+	var found []string
+	config := zlint.NewEmptyConfig()
+	for _, lint := range lints {
+		if result := lint.Execute(cert, config); result.Status >= least {
+			found = append(found, describe(lint, result))
+		}
+	}
+	if found == nil {
+		return nil
+	}
+	slices.Sort(found)
+	return failure.New(failure.Internal, "the certificate breaks rules of X.509: %s", strings.Join(found, "; "))
+}
+
+func describe(lint *zlint.CertificateLint, result *zlint.LintResult) string {
+	text := fmt.Sprintf("%s (%s, %s)", lint.Name, lint.Description, lint.Citation)
+	if result.Details != "" {
+		text += ": " + result.Details
+	}
+	return text
+}
