@@ -1,0 +1,159 @@
+// Package ca is the road every certificate walks, whatever door it was asked
+// for at: policy, profile, lint, intent, issuer, record. Doors prove who asks
+// for what and hand over a Request; this package knows none of their
+// protocols, and nothing else signs certificates.
+package ca
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"chancery/internal/failure"
+	"chancery/internal/identifier"
+	"chancery/internal/policy"
+	"chancery/internal/profile"
+	"chancery/internal/store"
+)
+
+// Request is what a door asks for once it has proven who asks and that the
+// identifiers are the requester's. It is stored with the intent, so that the
+// issuance can go on after a crash.
+type Request struct {
+	Door        string                  `json:"door"`              // "acme", "self"
+	AccountID   string                  `json:"account,omitempty"` // the ACME account, if any
+	Owner       store.Owner             `json:"owner"`             // the door's record that is claimed and tied to the certificate
+	Identifiers []identifier.Identifier `json:"identifiers"`
+	PublicKey   []byte                  `json:"public_key"`    // DER SubjectPublicKeyInfo
+	CSR         []byte                  `json:"csr,omitempty"` // DER, as received; its signature is verified by the door
+	Profile     string                  `json:"profile"`
+	Wishes      profile.Wishes          `json:"wishes,omitzero"`
+}
+
+// requester names who asked in records and in the audit log.
+func (r *Request) requester() string {
+	if r.AccountID == "" {
+		return r.Door
+	}
+	return r.Door + ":" + r.AccountID
+}
+
+// Issuer signs stored intents.
+type Issuer interface {
+	ID() string
+	Certificate() *x509.Certificate
+	Issue(ctx context.Context, intent store.Intent) (certificate []byte, err error)
+}
+
+// Policy answers whether a requester may have identifiers.
+type Policy interface {
+	Decide(ctx context.Context, q policy.Question) (policy.Decision, error)
+}
+
+// Linter says what a relying party would object to in a certificate that is
+// about to be signed.
+type Linter interface {
+	Check(tbs, signatureAlgorithm []byte) error
+}
+
+// Auditor writes one line for each change of state.
+type Auditor interface {
+	Audit(ctx context.Context, action string, attrs ...slog.Attr)
+}
+
+// Deps is what an Authority is made of. All fields are required unless they
+// say otherwise.
+type Deps struct {
+	Store    store.Issuance
+	Issuer   Issuer
+	Policy   Policy
+	Profiles map[string]*profile.Profile
+	Linter   Linter
+	CheckKey func(crypto.PublicKey) error // refuses weak keys
+	Now      func() time.Time
+	Rand     io.Reader
+	Log      *slog.Logger
+	Auditor  Auditor
+	// Issued is told the profile and outcome of each issuance; may be nil.
+	Issued func(profile, outcome string)
+}
+
+// Authority issues certificates. Its methods may be called by any number of
+// goroutines.
+type Authority struct {
+	deps     Deps
+	issuer   *profile.Issuer // deps.Issuer as profiles know it
+	profiles atomic.Pointer[map[string]*profile.Profile]
+	wake     chan struct{} // holds one token when an intent waits to be settled
+	work     sync.WaitGroup
+}
+
+// New returns the authority; Run must be called for it to settle what a crash
+// or a failing signer leaves behind.
+func New(deps Deps) (*Authority, error) {
+	if len(deps.Profiles) == 0 {
+		return nil, errors.New("couldn't set up the authority: there are no profiles")
+	}
+	issuer, err := profile.NewIssuer(deps.Issuer.Certificate())
+	if err != nil {
+		return nil, failure.Wrap("set up the authority", err)
+	}
+	a := &Authority{deps: deps, issuer: issuer, wake: make(chan struct{}, 1)}
+	a.SetProfiles(deps.Profiles)
+	return a, nil
+}
+
+// SetProfiles replaces the profiles for all requests from now on.
+func (a *Authority) SetProfiles(profiles map[string]*profile.Profile) {
+	profiles = maps.Clone(profiles)
+	a.profiles.Store(&profiles)
+}
+
+// Profile returns the profile of that name, or a failure of kind BadProfile
+// that lists those there are.
+func (a *Authority) Profile(name string) (*profile.Profile, error) {
+	profiles := *a.profiles.Load()
+	if found := profiles[name]; found != nil {
+		return found, nil
+	}
+	return nil, failure.New(failure.BadProfile, "there is no profile %.60q; this CA has %v", name, slices.Sorted(maps.Keys(profiles)))
+}
+
+// Profiles returns the profiles in force by name. The map must not be changed.
+func (a *Authority) Profiles() map[string]*profile.Profile { return *a.profiles.Load() }
+
+// CheckValidity reports, early, whether Issue could honour the wished times
+// under the profile of that name.
+func (a *Authority) CheckValidity(profileName string, wishes profile.Wishes) error {
+	shape, err := a.Profile(profileName)
+	if err != nil {
+		return err
+	}
+	_, _, err = shape.Validity(a.issuer, wishes, a.deps.Now())
+	return err
+}
+
+// Allows asks policy, early, what Issue will ask it again: so that a door can
+// refuse names before anybody proves them.
+func (a *Authority) Allows(ctx context.Context, q policy.Question) error {
+	_, err := a.deps.Policy.Decide(ctx, q)
+	return failure.Wrap("ask policy", err)
+}
+
+// Ready reports whether the issuer could sign now.
+func (a *Authority) Ready() error {
+	certificate := a.deps.Issuer.Certificate()
+	if now := a.deps.Now(); now.After(certificate.NotAfter) {
+		return fmt.Errorf("the issuing certificate %q expired at %s", certificate.Subject, certificate.NotAfter.Format(time.RFC3339))
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+// Package issuer holds what signs: it turns a stored intent into a
+// certificate. An issuer never decides what is in a certificate, and nothing
+// else in the program may use a CA key to sign one.
+package issuer
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"chancery/internal/store"
+	"chancery/internal/x509der"
+)
+
+// Local signs with a key this process holds or reaches through a
+// crypto.Signer.
+type Local struct {
+	signer crypto.Signer
+	chain  []*x509.Certificate
+	record store.Issuer
+	alg    []byte // DER AlgorithmIdentifier
+	hash   crypto.Hash
+}
+
+// NewLocal returns the issuer for a key and its chain: the issuing certificate
+// first, the root last. The key must be the first certificate's.
+func NewLocal(signer crypto.Signer, chain []*x509.Certificate) (*Local, error) {
+	if len(chain) == 0 {
+		return nil, errors.New("couldn't set up issuer: it has no certificate")
+	}
+	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(chain[0].PublicKey) {
+		return nil, fmt.Errorf("couldn't set up issuer %q: its key does not fit its certificate", chain[0].Subject)
+	}
+	alg, hash, err := x509der.SignatureAlgorithm(signer.Public())
+	if err != nil {
+		return nil, fmt.Errorf("couldn't set up issuer %q: %w", chain[0].Subject, err)
+	}
+	record := store.Issuer{ID: store.IssuerID(chain[0].SubjectKeyId), SubjectKeyID: chain[0].SubjectKeyId}
+	for _, certificate := range chain {
+		record.Chain = append(record.Chain, certificate.Raw)
+	}
+	return &Local{signer: signer, chain: chain, record: record, alg: alg, hash: hash}, nil
+}
+
+// ID is the issuer's name in the store.
+func (l *Local) ID() string { return l.record.ID }
+
+// Record is the issuer as the store keeps it.
+func (l *Local) Record() store.Issuer { return l.record }
+
+// Certificate is the certificate whose key signs.
+func (l *Local) Certificate() *x509.Certificate { return l.chain[0] }
+
+// Chain is the issuing certificate and those above it, the root last.
+func (l *Local) Chain() []*x509.Certificate { return l.chain }
+
+// Algorithm is the DER AlgorithmIdentifier of what the issuer signs.
+func (l *Local) Algorithm() []byte { return l.alg }
+
+// Issue signs exactly the intent's TBSCertificate and returns the
+// certificate's DER.
+func (l *Local) Issue(_ context.Context, intent store.Intent) ([]byte, error) {
+	if intent.IssuerID != l.record.ID {
+		return nil, fmt.Errorf("couldn't sign %s: it is for issuer %s, this is %s", intent.Serial, intent.IssuerID, l.record.ID)
+	}
+	signature, err := l.signer.Sign(rand.Reader, l.digest(intent.TBS), l.hash)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't sign %s: %w", intent.Serial, err)
+	}
+	return x509der.Assemble(intent.TBS, l.alg, signature), nil
+}
+
+// digest is what the signer gets: the hash of message, or, for Ed25519,
+// message itself.
+func (l *Local) digest(message []byte) []byte {
+	if l.hash == 0 {
+		return message
+	}
+	h := l.hash.New()
+	h.Write(message)
+	return h.Sum(nil)
+}
