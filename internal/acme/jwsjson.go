@@ -194,8 +194,10 @@ func (s *jwsScanner) member(depth int) (jwsMember, error) {
 	s.pos++
 	s.peek()
 	start := s.pos
-	err = s.value(depth)
-	return jwsMember{jwsUnquote(quoted), s.text[start:s.pos]}, err
+	if err := s.value(depth); err != nil {
+		return jwsMember{}, err
+	}
+	return jwsMember{jwsUnquote(quoted), s.text[start:s.pos]}, nil
 }
 
 // value passes any JSON value inside an object or array of the given depth.
@@ -242,5 +244,6 @@ func (s *jwsScanner) quoted() ([]byte, error) {
 			return nil, errors.New("a string has a control character")
 		}
 	}
+	s.pos = len(s.text) // a backslash at the end has led beyond it
 	return nil, errors.New("a string has no end")
 }

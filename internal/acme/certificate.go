@@ -1,0 +1,158 @@
+package acme
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+
+	"chancery/internal/failure"
+	"chancery/internal/identifier"
+	"chancery/internal/serial"
+	"chancery/internal/store"
+)
+
+// withRoot is the form of a certificate's URL that leads to the chain with
+// the root in it, for clients that want one (RFC 8555 §7.4.2: alternate).
+const withRoot = "1"
+
+// readCertificate serves a certificate and its chain (RFC 8555 §7.4.2).
+func (d *Door) readCertificate(ctx context.Context, r *request) (*response, error) {
+	number, err := serial.Parse(r.PathValue("serial"))
+	if err != nil {
+		return nil, failure.Wrap("read certificate", store.ErrNotFound)
+	}
+	key := store.CertificateKey{IssuerID: r.PathValue("issuer"), Serial: number}
+	found, err := d.deps.Store.Certificate(ctx, key)
+	if err == nil && (found.AccountID != r.account.ID || found.Abandoned) {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return nil, failure.Wrap("read certificate", err)
+	}
+	issuer, err := d.issuers.get(ctx, key.IssuerID)
+	if err != nil {
+		return nil, failure.Wrap("read issuer", err)
+	}
+	chain, other := issuer.Chain, withRoot
+	switch form := r.PathValue("form"); form {
+	case "":
+		chain = chain[:max(1, len(chain)-1)] // relying parties have the root
+	case withRoot:
+		other = ""
+	default:
+		return nil, notFound("there is no chain %.20q of this certificate", form)
+	}
+	resp := &response{contentType: "application/pem-certificate-chain", body: encodeChain(found.DER, chain), header: http.Header{}}
+	alternate := r.url("cert", key.IssuerID, number.String())
+	if other != "" {
+		alternate += "/" + other
+	}
+	return resp.link(alternate, "alternate"), nil
+}
+
+// encodeChain is the leaf and its chain as strict PEM (RFC 8555 §9.1).
+func encodeChain(leaf []byte, chain [][]byte) []byte {
+	var buffer bytes.Buffer
+	for _, der := range append([][]byte{leaf}, chain...) {
+		_ = pem.Encode(&buffer, &pem.Block{Type: "CERTIFICATE", Bytes: der}) // a buffer takes all
+	}
+	return buffer.Bytes()
+}
+
+// revocationReasons are the CRLReasons of RFC 5280 §5.3.1 that may be given.
+// The others are not for subscribers: of CAs, holds, and deltas.
+var revocationReasons = []int{0, 1, 3, 4, 5, 9}
+
+// revokeCertificate serves RFC 8555 §7.6. Three may revoke: the account that
+// was issued the certificate, one that has proven all its names, and whoever
+// has its key.
+func (d *Door) revokeCertificate(ctx context.Context, r *request) (*response, error) {
+	if err := d.open(ctx, r); err != nil {
+		return nil, err
+	}
+	var wanted struct {
+		Certificate string `json:"certificate"`
+		Reason      int    `json:"reason"`
+	}
+	if err := r.decode(&wanted); err != nil {
+		return nil, err
+	}
+	found, err := d.findByDER(ctx, wanted.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.mayRevoke(ctx, r, found); err != nil {
+		return nil, err
+	}
+	if !slices.Contains(revocationReasons, wanted.Reason) {
+		return nil, newProblem(badRevocationReason, "the reason %d is not accepted; these are: %v", wanted.Reason, revocationReasons)
+	}
+	err = d.deps.Store.Revoke(ctx, found.CertificateKey, store.Revocation{At: d.deps.Now(), Reason: wanted.Reason})
+	if errors.Is(err, store.ErrRevoked) {
+		return nil, newProblem(alreadyRevoked, "the certificate is already revoked").because(err)
+	}
+	if err != nil {
+		return nil, failure.Wrap("revoke certificate", err)
+	}
+	by := "certificate key"
+	if r.account != nil {
+		by = "acme:" + r.account.ID
+	}
+	d.deps.Auditor.Audit(ctx, "certificate.revoked", slog.String("requester", by), slog.String("serial", found.Serial.String()),
+		slog.String("issuer", found.IssuerID), slog.Int("reason", wanted.Reason))
+	return &response{header: http.Header{}}, nil
+}
+
+// findByDER returns the record of a certificate that a client sent.
+func (d *Door) findByDER(ctx context.Context, text string) (*store.Certificate, error) {
+	der, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil {
+		return nil, newProblem(malformed, "\"certificate\" is not unpadded base64url")
+	}
+	sent, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, newProblem(malformed, "\"certificate\" is no DER certificate: %s", err)
+	}
+	number, ok := serial.FromBig(sent.SerialNumber)
+	if !ok {
+		return nil, notFound("this CA did not issue the certificate")
+	}
+	found, err := d.deps.Store.Certificate(ctx, store.CertificateKey{IssuerID: store.IssuerID(sent.AuthorityKeyId), Serial: number})
+	if errors.Is(err, store.ErrNotFound) || err == nil && !bytes.Equal(found.DER, der) {
+		return nil, notFound("this CA did not issue the certificate")
+	}
+	return &found, failure.Wrap("read certificate", err)
+}
+
+func (d *Door) mayRevoke(ctx context.Context, r *request, found *store.Certificate) error {
+	if r.account == nil {
+		parsed, err := x509.ParseCertificate(found.DER)
+		if err != nil {
+			return failure.Wrap("read stored certificate", err)
+		}
+		public, ok := parsed.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+		if !ok || !public.Equal(r.jws.JWK.Public) {
+			return newProblem(unauthorized, "the request is signed neither by an account nor by the certificate's key")
+		}
+		return nil
+	}
+	if r.account.ID == found.AccountID {
+		return nil
+	}
+	names := identifier.Normalize(slices.Clone(found.Identifiers))
+	proven, err := d.deps.Store.ValidAuthorizations(ctx, r.account.ID, names, d.deps.Now())
+	if err != nil {
+		return failure.Wrap("look for proofs", err)
+	}
+	if len(proven) < len(names) {
+		return newProblem(unauthorized, "the certificate is another account's, and this one has not proven all its names")
+	}
+	return nil
+}

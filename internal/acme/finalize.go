@@ -1,0 +1,221 @@
+package acme
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/base64"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
+
+	"chancery/internal/ca"
+	"chancery/internal/failure"
+	"chancery/internal/identifier"
+	"chancery/internal/profile"
+	"chancery/internal/store"
+	"chancery/internal/validation"
+)
+
+// finalize serves RFC 8555 §7.4: it takes key and names from the CSR and hands
+// the order to the road. A CSR that is refused leaves the order ready; once it
+// is accepted, the order is never ready again.
+func (d *Door) finalize(ctx context.Context, r *request) (*response, error) {
+	order, err := d.ownOrder(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	d.annotate(ctx, "order", order.ID)
+	var wanted struct {
+		CSR string `json:"csr"`
+	}
+	if err := r.decode(&wanted); err != nil {
+		return nil, err
+	}
+	if status := order.Status(d.deps.Now()); status != store.OrderReady {
+		return nil, newProblem(orderNotReady, "the order is %s; only a ready order can be finalized", status)
+	}
+	csr, err := d.parseCSR(wanted.CSR)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.checkCSR(csr, order, r.account); err != nil {
+		return nil, err
+	}
+	if err := d.checkCAA(ctx, r, order); err != nil {
+		return nil, err
+	}
+	return d.issue(ctx, r, order, csr)
+}
+
+// issue walks the road and waits a moment for the certificate.
+func (d *Door) issue(ctx context.Context, r *request, order *store.Order, csr *x509.CertificateRequest) (*response, error) {
+	type outcome struct {
+		certificate store.Certificate
+		err         error
+	}
+	done := make(chan outcome, 1)
+	d.work.Go(func() {
+		certificate, err := d.deps.Authority.Issue(context.WithoutCancel(ctx), requestFor(order, csr))
+		done <- outcome{certificate, err}
+	})
+	wait := time.NewTimer(r.FinalizeWait)
+	defer wait.Stop()
+	var result outcome
+	select {
+	case result = <-done:
+	case <-wait.C:
+		result.err = failure.New(failure.Unavailable, "the certificate takes longer than usual")
+	}
+	if result.err == nil {
+		d.annotate(ctx, "serial", result.certificate.Serial.String())
+		order.Finalized, order.Certificate = result.certificate.Issued, &result.certificate.CertificateKey
+		return d.showOrder(ctx, r, order)
+	}
+	if failure.KindOf(result.err) == failure.BadKey {
+		return nil, newProblem(badCSR, "%s", failure.ReportOf(result.err).Text).because(result.err)
+	}
+	if failure.KindOf(result.err) != failure.Unavailable {
+		return nil, result.err
+	}
+	current, err := d.deps.Store.Order(ctx, order.ID)
+	if err != nil || current.Finalized.IsZero() {
+		return nil, result.err // not accepted yet: the client may repeat it
+	}
+	return d.showOrder(ctx, r, &current)
+}
+
+func requestFor(order *store.Order, csr *x509.CertificateRequest) ca.Request {
+	return ca.Request{
+		Door: "acme", AccountID: order.AccountID,
+		Owner:       store.Owner{Kind: store.OwnerOrder, ID: order.ID},
+		Identifiers: order.Identifiers,
+		PublicKey:   csr.RawSubjectPublicKeyInfo,
+		CSR:         csr.Raw,
+		Profile:     order.Profile,
+		Wishes: profile.Wishes{
+			CommonName: strings.ToLower(csr.Subject.CommonName),
+			NotBefore:  order.NotBefore, NotAfter: order.NotAfter, Asked: order.Created,
+		},
+	}
+}
+
+// parseCSR reads a CSR and checks that its sender has the private key. Some
+// clients pad its base64url, which is accepted here and nowhere else.
+func (d *Door) parseCSR(text string) (*x509.CertificateRequest, error) {
+	der, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimRight(text, "="))
+	if err != nil || len(der) == 0 || strings.ContainsAny(text, "\r\n") {
+		return nil, newProblem(badCSR, "\"csr\" is not base64url of a DER CSR; leave out PEM headers and line breaks")
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, newProblem(badCSR, "the CSR cannot be read: %s", err)
+	}
+	if err := d.deps.CheckKey(csr.PublicKey); err != nil {
+		return nil, newProblem(badCSR, "%s", failure.ReportOf(err).Text).because(err)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, newProblem(badCSR, "the CSR is not signed by the key it carries").because(err)
+	}
+	return csr, nil
+}
+
+// checkCSR compares the CSR's names with the order's and its key with the
+// account's.
+func (d *Door) checkCSR(csr *x509.CertificateRequest, order *store.Order, by *account) error {
+	names, err := namesOf(csr)
+	if err != nil {
+		return err
+	}
+	ordered := identifier.Normalize(slices.Clone(order.Identifiers))
+	if !slices.Equal(names, ordered) {
+		return newProblem(badCSR, "the CSR has the names %v, the order %v; they must be the same", names, ordered)
+	}
+	public, ok := csr.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || public.Equal(by.key.Public) {
+		return newProblem(badCSR, "the CSR has the account's own key; make another for the certificate")
+	}
+	return nil
+}
+
+// namesOf returns the names in subject and SAN, in their normal form.
+func namesOf(csr *x509.CertificateRequest) ([]identifier.Identifier, error) {
+	if err := checkNameTypes(csr); err != nil {
+		return nil, err
+	}
+	var names []identifier.Identifier
+	for _, text := range csr.DNSNames {
+		name, err := identifier.Parse(identifier.DNS, text)
+		if err != nil {
+			return nil, newProblem(badCSR, "the CSR has the DNS name %.100q: %s", text, err)
+		}
+		names = append(names, name)
+	}
+	for _, address := range csr.IPAddresses {
+		addr, _ := netip.AddrFromSlice(address)
+		name, err := identifier.Parse(identifier.IP, addr.Unmap().String())
+		if err != nil {
+			return nil, newProblem(badCSR, "the CSR has the address %s: %s", addr, err)
+		}
+		names = append(names, name)
+	}
+	if common := csr.Subject.CommonName; common != "" {
+		name, err := identifier.Guess(common)
+		if err != nil {
+			return nil, newProblem(badCSR, "the CSR has the common name %.100q: %s", common, err)
+		}
+		names = append(names, name)
+	}
+	return identifier.Normalize(names), nil
+}
+
+// checkNameTypes refuses subject alternative names of other kinds than dNSName
+// and iPAddress, of which crypto/x509 passes over some in silence.
+func checkNameTypes(csr *x509.CertificateRequest) error {
+	for _, extension := range csr.Extensions {
+		if extension.Id.String() != "2.5.29.17" {
+			continue
+		}
+		input, inner := cryptobyte.String(extension.Value), cryptobyte.String{}
+		if !input.ReadASN1(&inner, casn1.SEQUENCE) {
+			return newProblem(badCSR, "the CSR's subject alternative names cannot be read")
+		}
+		for !inner.Empty() {
+			var name cryptobyte.String
+			var tag casn1.Tag
+			if !inner.ReadAnyASN1(&name, &tag) {
+				return newProblem(badCSR, "the CSR's subject alternative names cannot be read")
+			}
+			if tag != casn1.Tag(2).ContextSpecific() && tag != casn1.Tag(7).ContextSpecific() {
+				return newProblem(badCSR, "the CSR has a subject alternative name that is neither a DNS name nor an IP address")
+			}
+		}
+	}
+	return nil
+}
+
+// checkCAA looks again at issuance (RFC 8659 §3): a proof may be hours old.
+func (d *Door) checkCAA(ctx context.Context, r *request, order *store.Order) error {
+	if !r.CAA {
+		return nil
+	}
+	for i := range order.Authorizations {
+		authz := &order.Authorizations[i]
+		_, failed := r.validator.CheckCAA(ctx, validation.CAARequest{
+			Identifier: authz.Identifier, Wildcard: authz.Wildcard,
+			Method: validation.Method(authz.Method), AccountURL: r.accountURL(),
+		})
+		switch {
+		case failed == nil:
+		case failed.Kind == failure.DNS: // a passing fault must not end the order
+			return unavailable(r.RetryInterval, "%s", failed.Public).because(failed)
+		default:
+			return failed
+		}
+	}
+	return nil
+}

@@ -1,0 +1,373 @@
+package acme
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"chancery/internal/failure"
+	"chancery/internal/identifier"
+	"chancery/internal/policy"
+	"chancery/internal/profile"
+	"chancery/internal/serial"
+	"chancery/internal/store"
+	"chancery/internal/validation"
+)
+
+// orderBody is an order object (RFC 8555 §7.1.3, RFC 9773 §5, profiles §4).
+type orderBody struct {
+	Status         store.OrderStatus       `json:"status"`
+	Expires        string                  `json:"expires"`
+	Identifiers    []identifier.Identifier `json:"identifiers"`
+	Profile        string                  `json:"profile"`
+	NotBefore      string                  `json:"notBefore,omitempty"`
+	NotAfter       string                  `json:"notAfter,omitempty"`
+	Replaces       string                  `json:"replaces,omitempty"`
+	Error          *Problem                `json:"error,omitempty"`
+	Authorizations []string                `json:"authorizations"`
+	Finalize       string                  `json:"finalize"`
+	Certificate    string                  `json:"certificate,omitempty"`
+}
+
+// showOrder makes the answer that carries an order. Location is always there:
+// some clients look for it after finalize, too.
+func (d *Door) showOrder(ctx context.Context, r *request, order *store.Order) (*response, error) {
+	status := order.Status(d.deps.Now())
+	body := orderBody{
+		Status:         status,
+		Expires:        rfc3339(order.Expires),
+		Identifiers:    order.Identifiers,
+		Profile:        order.Profile,
+		NotBefore:      rfc3339(order.NotBefore),
+		NotAfter:       rfc3339(order.NotAfter),
+		Authorizations: make([]string, 0, len(order.AuthorizationIDs)),
+		Finalize:       r.url("order", order.ID, "finalize"),
+	}
+	for _, id := range order.AuthorizationIDs {
+		body.Authorizations = append(body.Authorizations, r.url("authz", id))
+	}
+	if order.Replaces != nil {
+		certID, err := d.certIDOf(ctx, *order.Replaces)
+		if err != nil {
+			return nil, err
+		}
+		body.Replaces = certID
+	}
+	if order.Certificate != nil {
+		body.Certificate = r.url("cert", order.Certificate.IssuerID, order.Certificate.Serial.String())
+	}
+	if status == store.OrderInvalid {
+		body.Error = whyInvalid(order, d.deps.Now())
+	}
+	d.annotate(ctx, "order", order.ID)
+	resp := answer(body).set("Location", r.url("order", order.ID))
+	if status == store.OrderProcessing {
+		resp.set("Retry-After", seconds(time.Second))
+	}
+	return resp, nil
+}
+
+// whyInvalid is the error of an invalid order: its own, or that of the
+// authorizations that failed.
+func whyInvalid(order *store.Order, now time.Time) *Problem {
+	if order.Failure != nil {
+		return problemOfReport(order.Failure)
+	}
+	var parts []failure.Part
+	for i := range order.Authorizations {
+		authz := &order.Authorizations[i]
+		switch status := authz.Status(now); {
+		case status == store.AuthorizationValid, status == store.AuthorizationPending:
+		case authz.Failure != nil:
+			parts = append(parts, failure.Part{Identifier: authz.Name(), Kind: authz.Failure.Kind, Public: authz.Failure.Text})
+		default:
+			parts = append(parts, failure.Part{Identifier: authz.Name(), Kind: failure.Unauthorized, Public: "its authorization is " + string(status)})
+		}
+	}
+	switch len(parts) {
+	case 0:
+		return newProblem(malformed, "the order expired at %s", rfc3339(order.Expires))
+	case 1:
+		problem := problemOfReport(&failure.Report{Kind: parts[0].Kind, Text: parts[0].Identifier.Value + ": " + parts[0].Public})
+		problem.Identifier = &parts[0].Identifier
+		return problem
+	default:
+		problem := problemOfReport(&failure.Report{Text: "several identifiers were not proven", Parts: parts})
+		problem.Type, problem.Status = typePrefix+string(compound), statusOf(compound)
+		return problem
+	}
+}
+
+// rfc3339 is a time as ACME writes it; "" for none.
+func rfc3339(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+type newOrderRequest struct {
+	Identifiers []identifier.Identifier `json:"identifiers"`
+	NotBefore   string                  `json:"notBefore"`
+	NotAfter    string                  `json:"notAfter"`
+	Replaces    string                  `json:"replaces"`
+	Profile     string                  `json:"profile"`
+}
+
+// newOrder serves RFC 8555 §7.4.
+func (d *Door) newOrder(ctx context.Context, r *request) (*response, error) {
+	var wanted newOrderRequest
+	if err := r.decode(&wanted); err != nil {
+		return nil, err
+	}
+	order, err := d.draftOrder(ctx, r, wanted)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := d.authorizationsFor(ctx, r, order)
+	if err != nil {
+		return nil, err
+	}
+	stored, created, err := d.deps.Store.CreateOrder(ctx, *order, fresh)
+	if errors.Is(err, store.ErrNotFound) { // a reused proof was tidied away meanwhile
+		return nil, unavailable(time.Second, "an authorization ended just now; try again").because(err)
+	}
+	if err != nil {
+		return nil, failure.Wrap("create order", err)
+	}
+	if created {
+		d.audit(ctx, "order.created", r.account.ID, slog.String("order", stored.ID), slog.Any("names", stored.Identifiers))
+	}
+	resp, err := d.showOrder(ctx, r, &stored)
+	if err != nil {
+		return nil, err
+	}
+	return resp.created(r.url("order", stored.ID)), nil
+}
+
+// draftOrder checks all that can be refused before anybody proves anything.
+func (d *Door) draftOrder(ctx context.Context, r *request, wanted newOrderRequest) (*store.Order, error) {
+	names, err := parseIdentifiers(wanted.Identifiers, r.MaxIdentifiers)
+	if err != nil {
+		return nil, err
+	}
+	now := d.deps.Now()
+	order := &store.Order{
+		AccountID: r.account.ID, Identifiers: names, Profile: wanted.Profile,
+		Created: now, Expires: now.Add(r.OrderLifetime),
+	}
+	if order.ID, err = d.newID(); err != nil {
+		return nil, err
+	}
+	if order.Profile == "" {
+		order.Profile = r.DefaultProfile
+		if name := r.PathValue("profile"); name != "" {
+			order.Profile = name
+		}
+	}
+	if order.NotBefore, err = parseTime("notBefore", wanted.NotBefore); err != nil {
+		return nil, err
+	}
+	if order.NotAfter, err = parseTime("notAfter", wanted.NotAfter); err != nil {
+		return nil, err
+	}
+	if err := d.deps.Authority.CheckValidity(order.Profile, profile.Wishes{NotBefore: order.NotBefore, NotAfter: order.NotAfter}); err != nil {
+		return nil, err
+	}
+	if order.Replaces, err = d.replaced(ctx, r, wanted.Replaces, names); err != nil {
+		return nil, err
+	}
+	return order, d.deps.Authority.Allows(ctx, policy.Question{
+		Door: "acme", AccountID: r.account.ID, Profile: order.Profile, Identifiers: names,
+	})
+}
+
+func parseTime(member, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, newProblem(malformed, "%q is no time in %q; write it like 2026-01-02T15:04:05Z", text[:min(len(text), 60)], member)
+	}
+	return t.UTC(), nil
+}
+
+// parseIdentifiers brings names to their normal form. Each bad one gets its
+// own subproblem (RFC 8555 §6.7.1).
+func parseIdentifiers(given []identifier.Identifier, most int) ([]identifier.Identifier, error) {
+	switch {
+	case len(given) == 0:
+		return nil, newProblem(malformed, "the order has no identifiers")
+	case len(given) > most:
+		return nil, newProblem(malformed, "the order has %d identifiers; at most %d are allowed", len(given), most)
+	}
+	names := make([]identifier.Identifier, 0, len(given))
+	var bad []Problem
+	for _, id := range given {
+		name, err := identifier.Parse(id.Type, id.Value)
+		switch {
+		case errors.Is(err, identifier.ErrUnsupported):
+			bad = append(bad, subproblem(unsupportedIdentifier, id, "%s", err))
+		case err != nil:
+			bad = append(bad, subproblem(malformed, id, "%s", err))
+		case slices.Contains(names, name):
+			bad = append(bad, subproblem(malformed, id, "the identifier is there twice"))
+		default:
+			names = append(names, name)
+		}
+	}
+	return names, together(bad)
+}
+
+func subproblem(typ errorType, id identifier.Identifier, format string, args ...any) Problem {
+	if len(id.Value) > 300 {
+		id.Value = id.Value[:300]
+	}
+	id.Type = id.Type[:min(len(id.Type), 40)]
+	problem := newProblem(typ, format, args...)
+	problem.Status, problem.Identifier = 0, &id
+	return *problem
+}
+
+// together makes one problem of those of single identifiers; nil of none.
+func together(bad []Problem) error {
+	if len(bad) == 0 {
+		return nil
+	}
+	typ := strings.TrimPrefix(bad[0].Type, typePrefix)
+	for _, problem := range bad {
+		if problem.Type != bad[0].Type {
+			typ = string(compound)
+		}
+	}
+	problem := newProblem(errorType(typ), "%q: %s", bad[0].Identifier.Value, bad[0].Detail)
+	if len(bad) > 1 {
+		problem.Detail = fmt.Sprintf("%d identifiers are refused; the first, %s", len(bad), problem.Detail)
+	}
+	problem.Subproblems = bad
+	return problem
+}
+
+// authorizationsFor gives the order its authorizations: proofs of the same
+// account that can still be used, and new ones, which it returns.
+func (d *Door) authorizationsFor(ctx context.Context, r *request, order *store.Order) ([]store.Authorization, error) {
+	proven, err := d.deps.Store.ValidAuthorizations(ctx, r.account.ID, order.Identifiers, order.Created.Add(reuseMargin))
+	if err != nil {
+		return nil, failure.Wrap("look for proofs", err)
+	}
+	var fresh []store.Authorization
+	var bad []Problem
+	for _, name := range order.Identifiers {
+		authz, found := proven[name]
+		if !found {
+			if authz, err = d.draftAuthorization(r, name, order.Created, order.Expires); err != nil {
+				return nil, err
+			}
+			fresh = append(fresh, authz)
+		}
+		if len(authz.Methods) == 0 {
+			bad = append(bad, subproblem(rejectedIdentifier, name, "this CA offers no challenge that could prove it (acme.challenges)"))
+		}
+		order.AuthorizationIDs = append(order.AuthorizationIDs, authz.ID)
+		order.Authorizations = append(order.Authorizations, authz)
+	}
+	return fresh, together(bad)
+}
+
+// reuseMargin is how long a proof must still hold to be used for a new order.
+const reuseMargin = 5 * time.Minute
+
+func (d *Door) draftAuthorization(r *request, name identifier.Identifier, now, expires time.Time) (store.Authorization, error) {
+	id, err := d.newID()
+	if err != nil {
+		return store.Authorization{}, err
+	}
+	token := make([]byte, 20)
+	if _, err := d.deps.Rand.Read(token); err != nil {
+		return store.Authorization{}, failure.Wrap("make token", err)
+	}
+	authz := store.Authorization{
+		ID: id, AccountID: r.account.ID, Identifier: name.Base(), Wildcard: name.IsWildcard(),
+		Token: base64.RawURLEncoding.EncodeToString(token),
+		State: store.AuthorizationPending, Created: now, Expires: expires,
+	}
+	for _, method := range r.Challenges {
+		if validation.Method(method).Proves(name) && (method != string(validation.DNSPersist01) || len(r.PersistIssuers) > 0) {
+			authz.Methods = append(authz.Methods, method)
+		}
+	}
+	return authz, nil
+}
+
+// ownOrder returns the account's order of that id. Those of others are
+// answered as if they were not there.
+func (d *Door) ownOrder(ctx context.Context, r *request) (*store.Order, error) {
+	order, err := d.deps.Store.Order(ctx, r.PathValue("id"))
+	if err != nil {
+		return nil, failure.Wrap("read order", err)
+	}
+	if order.AccountID != r.account.ID {
+		return nil, failure.Wrap("read order", store.ErrNotFound)
+	}
+	return &order, nil
+}
+
+func (d *Door) readOrder(ctx context.Context, r *request) (*response, error) {
+	order, err := d.ownOrder(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return d.showOrder(ctx, r, order)
+}
+
+const ordersPerPage = 100
+
+// listOrders serves RFC 8555 §7.1.2.1. Invalid orders are left out, so a page
+// can be shorter than others.
+func (d *Door) listOrders(ctx context.Context, r *request) (*response, error) {
+	if r.PathValue("id") != r.account.ID {
+		return nil, newProblem(unauthorized, "the request is signed by another account than it is about")
+	}
+	orders, err := d.deps.Store.ListOrders(ctx, store.OrderQuery{
+		AccountID: r.account.ID, Before: r.URL.Query().Get("before"), Limit: ordersPerPage,
+	})
+	if err != nil {
+		return nil, failure.Wrap("list orders", err)
+	}
+	urls, now := make([]string, 0, len(orders)), d.deps.Now()
+	for i := range orders {
+		if orders[i].Status(now) != store.OrderInvalid {
+			urls = append(urls, r.url("order", orders[i].ID))
+		}
+	}
+	resp := answer(map[string][]string{"orders": urls})
+	if len(orders) == ordersPerPage {
+		resp.link(r.url("account", r.account.ID, "orders?before="+orders[len(orders)-1].ID), "next")
+	}
+	return resp, nil
+}
+
+// certIDOf is a certificate's identifier for renewal information (RFC 9773 §4.1).
+func (d *Door) certIDOf(ctx context.Context, key store.CertificateKey) (string, error) {
+	issuer, err := d.issuers.get(ctx, key.IssuerID)
+	if err != nil {
+		return "", failure.Wrap("read issuer", err)
+	}
+	return formatCertID(issuer.SubjectKeyID, key.Serial), nil
+}
+
+// formatCertID joins the key identifier and the serial as a DER INTEGER has it.
+func formatCertID(keyID []byte, number serial.Number) string {
+	content := number.Big().Bytes()
+	if len(content) == 0 || content[0] >= 0x80 {
+		content = append([]byte{0}, content...)
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	return encode(keyID) + "." + encode(content)
+}

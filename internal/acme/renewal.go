@@ -1,0 +1,134 @@
+package acme
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"chancery/internal/failure"
+	"chancery/internal/identifier"
+	"chancery/internal/store"
+)
+
+// parseCertID takes apart a certificate identifier of RFC 9773 §4.1.
+func parseCertID(text string) (key store.CertificateKey, ok bool) {
+	keyText, serialText, found := strings.Cut(text, ".")
+	decode := base64.RawURLEncoding.Strict().DecodeString
+	keyID, err := decode(keyText)
+	content, serialErr := decode(serialText)
+	if !found || err != nil || serialErr != nil || len(keyID) == 0 || len(content) == 0 || content[0] >= 0x80 {
+		return key, false
+	}
+	if len(content) > 1 && content[0] == 0 {
+		if content[1] < 0x80 {
+			return key, false // not DER: a needless leading zero
+		}
+		content = content[1:]
+	}
+	if len(content) > len(key.Serial) {
+		return key, false
+	}
+	copy(key.Serial[len(key.Serial)-len(content):], content)
+	key.IssuerID = store.IssuerID(keyID)
+	return key, true
+}
+
+// findByCertID returns the certificate an identifier names: nil when this CA
+// has none such.
+func (d *Door) findByCertID(ctx context.Context, text string) (*store.Certificate, error) {
+	key, ok := parseCertID(text)
+	if !ok {
+		return nil, newProblem(malformed, "%.200q is no certificate identifier; RFC 9773 section 4.1 says how it is made", text)
+	}
+	found, err := d.deps.Store.Certificate(ctx, key)
+	if errors.Is(err, store.ErrNotFound) || err == nil && found.Abandoned {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, failure.Wrap("read certificate", err)
+	}
+	if certID, err := d.certIDOf(ctx, key); err != nil || certID != text {
+		return nil, err
+	}
+	return &found, nil
+}
+
+const (
+	renewalPoll   = 6 * time.Hour
+	renewalJitter = 10 * time.Minute
+)
+
+// renewalInfo serves RFC 9773 §4.2. The window lies around two thirds of the
+// lifetime, one percent to either side; that of a revoked certificate is past.
+func (d *Door) renewalInfo(ctx context.Context, r *request) (*response, error) {
+	found, err := d.findByCertID(ctx, r.PathValue("certid"))
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		return nil, notFound("there is no such certificate")
+	}
+	start, end := renewalWindow(found, d.deps.Now())
+	resp := &response{header: http.Header{}, body: map[string]any{
+		"suggestedWindow": map[string]string{"start": rfc3339(start), "end": rfc3339(end)},
+	}}
+	return resp.set("Retry-After", seconds(d.jittered(renewalPoll))), nil
+}
+
+func renewalWindow(certificate *store.Certificate, now time.Time) (start, end time.Time) {
+	if certificate.Revocation != nil {
+		end = now.Add(-time.Hour)
+		return end.Add(-time.Hour), end
+	}
+	lifetime := certificate.NotAfter.Sub(certificate.NotBefore)
+	middle := certificate.NotBefore.Add(lifetime * 2 / 3)
+	half := max(lifetime/100, time.Second)
+	return middle.Add(-half), middle.Add(half)
+}
+
+// jittered keeps clients that began together from coming back together.
+func (d *Door) jittered(delay time.Duration) time.Duration {
+	var random [4]byte
+	if _, err := io.ReadFull(d.deps.Rand, random[:]); err != nil {
+		return delay
+	}
+	return delay + time.Duration(binary.BigEndian.Uint32(random[:]))*renewalJitter/(1<<32)
+}
+
+// replaced checks the "replaces" of a new order (RFC 9773 §5). Whether another
+// order has it already is the store's to say.
+func (d *Door) replaced(ctx context.Context, r *request, certID string, names []identifier.Identifier) (*store.CertificateKey, error) {
+	if certID == "" {
+		return nil, nil
+	}
+	found, err := d.findByCertID(ctx, certID)
+	switch {
+	case err != nil:
+		return nil, err
+	case found == nil:
+		return nil, newProblem(malformed, "there is no certificate %.200q to replace; order without \"replaces\"", certID)
+	case found.AccountID != r.account.ID:
+		return nil, newProblem(unauthorized, "the certificate in \"replaces\" is another account's")
+	case !shareOne(found.Identifiers, names):
+		return nil, newProblem(malformed, "the certificate in \"replaces\" has no identifier in common with the order")
+	}
+	return &found.CertificateKey, nil
+}
+
+func shareOne(a, b []identifier.Identifier) bool {
+	known := make(map[identifier.Identifier]bool, len(a))
+	for _, id := range a {
+		known[id] = true
+	}
+	for _, id := range b {
+		if known[id] {
+			return true
+		}
+	}
+	return false
+}
