@@ -4,6 +4,7 @@ import (
 	"crypto/elliptic"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -80,8 +81,8 @@ func jwsBadBodies() []jwsBad {
 		{"a byte order mark", "\ufeff" + good, m, false},
 		{"cut off", good[:len(good)-1], m, false},
 		{"cut off in a string", good[:len(good)-4], m, false},
-		{"cut off in an escape", `{"x":"\\`, m, false},
-		{"cut off in an escaped name", `{"x\\`, m, false},
+		{"cut off in an escape", `{"x":"\`, m, false},
+		{"cut off in an escaped name", `{"x\`, m, false},
 		{"cut off in a Unicode escape", `{"x":"\u00`, m, false},
 		{"cut off in a list", `{"x":[1`, m, false},
 		{"a comma at the end", edit(`"}`, `",}`), m, false},
@@ -198,7 +199,7 @@ func TestParseJWSRefuses(t *testing.T) {
 		t.Errorf("only %d bad messages", len(bad))
 	}
 	for _, test := range bad {
-		_, err := ParseJWS([]byte(test.body))
+		_, err := ParseJWS(slices.Clip([]byte(test.body))) // no room for reading too far
 		if !errors.Is(err, test.want) {
 			t.Errorf("%s: %v, want %v", test.name, err, test.want)
 		} else if len(err.Error()) > 400 {
