@@ -2,6 +2,7 @@ package acme
 
 import (
 	"crypto/elliptic"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,34 +26,39 @@ type jwsBad struct {
 	twin bool
 }
 
-// jwsSigned is a message whose only fault is in its parts: it carries a correct
-// signature by the P-256 test key.
-func jwsSigned(name, protected, payload, more string, want error, twin bool) jwsBad {
-	return jwsBad{name, string(jwsTestSign(jwsTestKeys()["ES256"], protected, payload, more)), want, twin}
+// jwsTestParts is a good message and what it consists of.
+type jwsTestParts struct{ good, protected, payload, signature string }
+
+func newJWSTestParts() jwsTestParts {
+	good := jwsTestSign(jwsTestKeys()["ES256"], jwsTestHeader(""), "{}", "")
+	var parts struct{ Protected, Payload, Signature string }
+	if err := json.Unmarshal(good, &parts); err != nil {
+		panic(err)
+	}
+	return jwsTestParts{string(good), parts.Protected, parts.Payload, parts.Signature}
 }
 
+// edit returns the good message with one replacement.
+func (p jwsTestParts) edit(old, new string) string { return strings.Replace(p.good, old, new, 1) }
+
 func jwsBadBodies() []jwsBad {
-	good := string(jwsTestSign(jwsTestKeys()["ES256"], jwsTestHeader(""), "{}", ""))
-	edit := func(old, new string) string { return strings.Replace(good, old, new, 1) }
-	var parts [3]string
-	for i, name := range []string{"protected", "payload", "signature"} {
-		_, rest, _ := strings.Cut(good, `"`+name+`":"`)
-		parts[i], _, _ = strings.Cut(rest, `"`)
-	}
-	protected, payload, signature := parts[0], parts[1], parts[2]
+	return slices.Concat(jwsBadStructure(), jwsBadJSON(), jwsBadBase64())
+}
+
+// jwsBadStructure has messages that are JSON, but not a flattened JWS.
+func jwsBadStructure() []jwsBad {
+	p := newJWSTestParts()
+	edit, protected, payload, signature := p.edit, p.protected, p.payload, p.signature
 	general := fmt.Sprintf(`{"payload":"%s","signatures":[{"protected":"%s","signature":"%s"}]}`, payload, protected, signature)
 	inner := fmt.Sprintf(`"signatures":[{"protected":"%s","signature":"%s"}],`, protected, signature)
 	m := ErrMalformedJWS
 	return []jwsBad{
-		{"nothing", "", m, false},
-		{"white space", " \n", m, false},
-		{"not JSON", "hello", m, false},
 		{"null", "null", m, false},
 		{"a number", "1", m, false},
 		{"a string", `"` + protected + `"`, m, false},
-		{"an array", "[" + good + "]", m, false},
+		{"an array", "[" + p.good + "]", m, false},
 		{"an empty object", "{}", m, false},
-		{"compact serialization", protected + "." + payload + "." + signature, m, true},
+		{"compact serialization", protected + "." + payload + "." + signature, m, false},
 		{"general serialization", general, m, true},
 		{"general beside flattened", edit("{", "{"+inner), m, true},
 		{"empty signatures", edit("{", `{"signatures":[],`), m, true},
@@ -70,6 +76,17 @@ func jwsBadBodies() []jwsBad {
 		{"a signature that is a number", edit(`"signature":"`+signature+`"`, `"signature":1`), m, false},
 		{"an empty signature", edit(signature, ""), m, false},
 		{"an empty protected header", edit(protected, ""), m, false},
+	}
+}
+
+// jwsBadJSON has messages that are not JSON, or JSON the gate doesn't read.
+func jwsBadJSON() []jwsBad {
+	p := newJWSTestParts()
+	edit, good, m := p.edit, p.good, ErrMalformedJWS
+	return []jwsBad{
+		{"nothing", "", m, false},
+		{"white space", " \n", m, false},
+		{"not JSON", "hello", m, false},
 		{"payload twice", edit("{", `{"payload":"AAAA",`), m, false},
 		{"payload twice, once escaped", edit("{", `{"p\u0061yload":"AAAA",`), m, false},
 		{"an unknown member twice", edit("{", `{"x":1,"x":1,`), m, false},
@@ -102,6 +119,14 @@ func jwsBadBodies() []jwsBad {
 		{"nested far too deep", edit("{", `{"x":`+strings.Repeat("[", 200_000)), m, false},
 		{"too many members", edit("{", "{"+jwsManyMembers(40)), m, true},
 		{"too long", edit("{", `{"x":"`+strings.Repeat("x", jwsMaxSize)+`",`), m, true},
+	}
+}
+
+// jwsBadBase64 has messages whose parts are not strict base64url.
+func jwsBadBase64() []jwsBad {
+	p := newJWSTestParts()
+	edit, protected, payload, signature, m := p.edit, p.protected, p.payload, p.signature, ErrMalformedJWS
+	return []jwsBad{
 		{"padding in the protected header", edit(protected, protected+"="), m, false},
 		{"padding in the payload", edit(payload, payload+"="), m, false},
 		{"padding in the signature", edit(signature, signature+"=="), m, false},
@@ -131,14 +156,16 @@ func jwsManyMembers(count int) string {
 	return members.String()
 }
 
+// jwsBadHeaders has messages that carry a correct signature over a header with
+// one fault.
 func jwsBadHeaders() []jwsBad {
-	m := ErrMalformedJWS
+	m, key := ErrMalformedJWS, jwsTestKeys()["ES256"]
 	header := func(name, protected string, want error, twin bool) jwsBad {
-		return jwsSigned(name, protected, "{}", "", want, twin)
+		return jwsBad{name, string(jwsTestSign(key, protected, "{}", "")), want, twin}
 	}
 	edit := func(old, new string) string { return strings.Replace(jwsTestHeader(""), old, new, 1) }
 	kid := `"kid":"` + jwsTestKeyID + `"`
-	jwk := `"jwk":` + string(jwsTestJWK(jwsTestKeys()["ES256"].Public()))
+	jwk := `"jwk":` + string(jwsTestJWK(key.Public()))
 	return []jwsBad{
 		header("the header is no JSON", "hello", m, false),
 		header("the header is an array", "[]", m, false),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -109,7 +110,7 @@ func jwsIgnoresSomething(body []byte) bool {
 func jwkUnknownMembers(raw []byte) (unknown []byte) {
 	key, _ := jwsParseObject("key", raw)
 	for _, member := range key.members {
-		if !strings.Contains(" kty crv x y n e ", " "+string(member.name)+" ") {
+		if !slices.Contains([]string{"kty", "crv", "x", "y", "n", "e"}, string(member.name)) {
 			unknown = append(append(unknown, member.name...), member.value...)
 		}
 	}
@@ -154,7 +155,7 @@ func FuzzParseEAB(f *testing.F) {
 		if eab.Verify(eabTestKey, account, eab.url+"x") == nil || eab.Verify(eabTestKey[1:], account, eab.url) == nil {
 			t.Error("it binds nothing")
 		}
-		parsed, err := jose.ParseSigned(string(raw), []jose.SignatureAlgorithm{jose.HS256, jose.HS384, jose.HS512})
+		parsed, err := jose.ParseSignedJSON(string(raw), []jose.SignatureAlgorithm{jose.HS256, jose.HS384, jose.HS512})
 		if err != nil {
 			if !jwsIgnoresSomething(raw) {
 				t.Errorf("go-jose refuses: %v", err)

@@ -1,7 +1,6 @@
 package acme
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -11,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -81,8 +81,7 @@ func jwsTestSignText(key crypto.Signer, protected, payload, more string) []byte 
 		if err != nil {
 			panic(err)
 		}
-		signature = s.FillBytes(make([]byte, 64))[:64]
-		signature = append(r.FillBytes(make([]byte, 32)), signature[32:]...)
+		signature = slices.Concat(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32)))
 	default:
 		panic("no such test key")
 	}
@@ -120,7 +119,7 @@ func jwsTestTwin(body []byte, key crypto.PublicKey) (payload []byte, header jose
 	for _, name := range SignatureAlgorithms() {
 		algorithms = append(algorithms, jose.SignatureAlgorithm(name))
 	}
-	parsed, err := jose.ParseSigned(string(body), algorithms)
+	parsed, err := jose.ParseSignedJSON(string(body), algorithms)
 	if err != nil {
 		return nil, header, err
 	}
@@ -135,5 +134,13 @@ func jwsTestDecode(tb testing.TB, text string) []byte {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return bytes.Clone(octets)
+	return octets
+}
+
+// jwsTestOtherLetter returns a letter of base64url that is not c.
+func jwsTestOtherLetter(c byte) byte {
+	if c == 'A' {
+		return 'B'
+	}
+	return 'A'
 }
