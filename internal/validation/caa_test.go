@@ -31,6 +31,7 @@ func TestCAA(t *testing.T) {
 		{"tag in capitals", "www.a.corp", zone{"a.corp": {"0 ISSUE other.example"}}, "none names it"},
 		{"unreadable", "www.a.corp", zone{"a.corp": {"0 issue ca.example; %"}}, "can't be read"},
 		{"unreadable name", "www.a.corp", zone{"a.corp": {"0 issue ca example"}}, "can't be read"},
+		{"not in ASCII", "www.a.corp", zone{"a.corp": {"0 issue ca.e\\226\\132\\170ample"}}, "can't be read"},
 		{"critical known", "www.a.corp", zone{"a.corp": {"128 issue ca.example"}}, ""},
 		{"critical unknown", "www.a.corp", zone{"a.corp": {"0 issue ca.example", "128 future x"}}, `critical property "future"`},
 		{"unknown, another flag", "www.a.corp", zone{"a.corp": {"0 issue ca.example", "1 future x"}}, ""},

@@ -14,96 +14,110 @@ import (
 	"chancery/internal/failure"
 )
 
-func TestFence(t *testing.T) {
+// fenceCase is a target and what its denial says; "" when it may be reached.
+type fenceCase struct{ target, says string }
+
+func checkFence(t *testing.T, f fence, cases []fenceCase) {
+	t.Helper()
+	for _, c := range cases {
+		got := f.check(netip.MustParseAddrPort(c.target))
+		if (c.says == "") != (got == "") || !strings.Contains(got, c.says) {
+			t.Errorf("%s: %q, want %q", c.target, got, c.says)
+		}
+	}
+}
+
+func TestFenceBuiltIn(t *testing.T) {
+	checkFence(t, newFence(nil, nil, nil, nil), []fenceCase{
+		{"10.0.0.1:80", ""},
+		{"192.168.1.1:80", ""},
+		{"[fd00::1]:80", ""},
+		{"[2001:db8::1]:443", ""},
+		{"127.0.0.1:80", "built-in rule for loopback"},
+		{"127.255.255.254:80", "loopback"},
+		{"[::1]:80", "loopback"},
+		{"169.254.169.254:80", "built-in rule for cloud metadata services; if it may be reached, add it to validation.allow"},
+		{"168.63.129.16:80", "metadata"},
+		{"100.100.100.200:80", "metadata"},
+		{"[fd00:ec2::254]:80", "metadata"},
+		{"169.254.1.1:80", "link-local"},
+		{"[fe80::1]:80", "link-local"},
+		{"[fe80::1%eth0]:80", "link-local"},
+		{"224.0.0.1:80", "multicast"},
+		{"[ff02::1]:80", "multicast"},
+		{"0.0.0.0:80", "unspecified"},
+		{"0.1.2.3:80", "unspecified"},
+		{"[::]:80", "unspecified"},
+		{"255.255.255.255:80", "broadcast"},
+	})
+}
+
+// IPv6 addresses that carry a denied IPv4 address.
+func TestFenceForms(t *testing.T) {
+	checkFence(t, newFence(nil, nil, nil, nil), []fenceCase{
+		{"[::ffff:169.254.169.254]:80", "metadata"},
+		{"[::ffff:10.0.0.1]:80", ""},
+		{"[64:ff9b::169.254.169.254]:80", "stands for 169.254.169.254"},
+		{"[64:ff9b::10.0.0.1]:80", ""},
+		{"[64:ff9b:1::127.0.0.1]:80", "stands for 127.0.0.1"},
+		{"[64:ff9b:1:a9fe:a9:fe00::]:80", "stands for 169.254.169.254"}, // /48
+		{"[64:ff9b:1:a9:fe:a9fe::]:80", "stands for 169.254.169.254"},   // /56
+		{"[64:ff9b:1:7:a9:fea9:fe00:0]:80", "stands for 169.254.169.254"},
+		{"[64:ff9b:1::10.0.0.1]:80", ""},
+		{"[2002:a9fe:a9fe::1]:80", "stands for 169.254.169.254"},
+		{"[2002:a00:1::1]:80", ""},
+		{"[2001:0:7f00:1::]:80", "stands for 127.0.0.1"},
+		{"[2001:0:a00:1::5601:5601]:80", "stands for 169.254.169.254"},
+		{"[::169.254.169.254]:80", "stands for 169.254.169.254"},
+		{"[::ffff:0:127.0.0.1]:80", "stands for 127.0.0.1"},
+	})
+}
+
+func TestFenceRules(t *testing.T) {
+	allow := prefixes("127.0.0.0/8", "::1/128", "10.1.2.0/24", "::ffff:169.254.1.0/120")
+	checkFence(t, newFence(allow, prefixes("10.1.0.0/16", "2001:db8::/32"), nil, nil), []fenceCase{
+		{"127.0.0.1:80", ""},
+		{"[::1]:80", ""},
+		{"10.1.1.1:80", "denied by 10.1.0.0/16 in validation.deny"},
+		{"[64:ff9b::10.1.1.1]:80", "10.1.0.0/16 in validation.deny"},
+		{"10.1.2.3:80", ""},
+		{"169.254.1.7:80", ""},
+		{"169.254.2.7:80", "link-local"},
+		{"[2001:db8::1]:80", "2001:db8::/32 in validation.deny"},
+	})
+	only := prefixes("10.0.0.0/8", "169.254.0.0/16", "64:ff9b::/96")
+	checkFence(t, newFence(prefixes("127.0.0.0/8"), prefixes("10.2.0.0/16"), only, nil), []fenceCase{
+		{"10.0.0.1:80", ""},
+		{"11.0.0.1:80", "outside validation.only"},
+		{"127.0.0.1:80", "outside validation.only"},
+		{"169.254.169.254:80", "metadata"},
+		{"10.2.0.1:80", "validation.deny"},
+		{"[64:ff9b::11.0.0.1]:80", ""},
+		{"[2002:a00:1::1]:80", "outside validation.only"},
+	})
+}
+
+// The CA's own listeners are no target even where everything is allowed.
+func TestFenceOwnListeners(t *testing.T) {
 	own := func() []netip.AddrPort {
 		return []netip.AddrPort{
 			netip.MustParseAddrPort("10.9.9.9:9443"),
 			netip.MustParseAddrPort("0.0.0.0:9480"),
 		}
 	}
-	plain := newFence(nil, nil, nil, own)
-	ruled := newFence(
-		prefixes("127.0.0.0/8", "::1/128", "10.1.2.0/24", "::ffff:169.254.1.0/120"),
-		prefixes("10.1.0.0/16", "2001:db8::/32"), nil, own)
-	only := newFence(prefixes("127.0.0.0/8"), prefixes("10.2.0.0/16"), prefixes("10.0.0.0/8", "169.254.0.0/16", "64:ff9b::/96"), own)
-	open := newFence(prefixes("0.0.0.0/0", "::/0"), nil, nil, own)
-
-	for _, test := range []struct {
-		fence  fence
-		target string
-		says   string // "": may be reached
-	}{
-		{plain, "10.0.0.1:80", ""},
-		{plain, "192.168.1.1:80", ""},
-		{plain, "[fd00::1]:80", ""},
-		{plain, "[2001:db8::1]:443", ""},
-		{plain, "127.0.0.1:80", "built-in rule for loopback"},
-		{plain, "127.255.255.254:80", "loopback"},
-		{plain, "[::1]:80", "loopback"},
-		{plain, "169.254.169.254:80", "built-in rule for cloud metadata services; if it may be reached, add it to validation.allow"},
-		{plain, "168.63.129.16:80", "metadata"},
-		{plain, "100.100.100.200:80", "metadata"},
-		{plain, "[fd00:ec2::254]:80", "metadata"},
-		{plain, "169.254.1.1:80", "link-local"},
-		{plain, "[fe80::1]:80", "link-local"},
-		{plain, "[fe80::1%eth0]:80", "link-local"},
-		{plain, "224.0.0.1:80", "multicast"},
-		{plain, "[ff02::1]:80", "multicast"},
-		{plain, "0.0.0.0:80", "unspecified"},
-		{plain, "0.1.2.3:80", "unspecified"},
-		{plain, "[::]:80", "unspecified"},
-		{plain, "255.255.255.255:80", "broadcast"},
-
-		{plain, "[::ffff:169.254.169.254]:80", "metadata"},
-		{plain, "[::ffff:10.0.0.1]:80", ""},
-		{plain, "[64:ff9b::169.254.169.254]:80", "stands for 169.254.169.254"},
-		{plain, "[64:ff9b::10.0.0.1]:80", ""},
-		{plain, "[64:ff9b:1::127.0.0.1]:80", "stands for 127.0.0.1"},
-		{plain, "[64:ff9b:1:a9fe:a9:fe00::]:80", "stands for 169.254.169.254"}, // /48
-		{plain, "[64:ff9b:1:a9:fe:a9fe::]:80", "stands for 169.254.169.254"},   // /56
-		{plain, "[64:ff9b:1:7:a9:fea9:fe00:0]:80", "stands for 169.254.169.254"},
-		{plain, "[64:ff9b:1::10.0.0.1]:80", ""},
-		{plain, "[2002:a9fe:a9fe::1]:80", "stands for 169.254.169.254"},
-		{plain, "[2002:a00:1::1]:80", ""},
-		{plain, "[2001:0:7f00:1::]:80", "stands for 127.0.0.1"},
-		{plain, "[2001:0:a00:1::5601:5601]:80", "stands for 169.254.169.254"},
-		{plain, "[::169.254.169.254]:80", "stands for 169.254.169.254"},
-		{plain, "[::ffff:0:127.0.0.1]:80", "stands for 127.0.0.1"},
-
-		{ruled, "127.0.0.1:80", ""},
-		{ruled, "[::1]:80", ""},
-		{ruled, "10.1.1.1:80", "denied by 10.1.0.0/16 in validation.deny"},
-		{ruled, "[64:ff9b::10.1.1.1]:80", "10.1.0.0/16 in validation.deny"},
-		{ruled, "10.1.2.3:80", ""},
-		{ruled, "169.254.1.7:80", ""},
-		{ruled, "169.254.2.7:80", "link-local"},
-		{ruled, "[2001:db8::1]:80", "2001:db8::/32 in validation.deny"},
-
-		{only, "10.0.0.1:80", ""},
-		{only, "11.0.0.1:80", "outside validation.only"},
-		{only, "127.0.0.1:80", "outside validation.only"},
-		{only, "169.254.169.254:80", "metadata"},
-		{only, "10.2.0.1:80", "validation.deny"},
-		{only, "[64:ff9b::11.0.0.1]:80", ""},
-		{only, "[2002:a00:1::1]:80", "outside validation.only"},
-
-		{plain, "10.9.9.9:9443", "a listener of this CA itself"},
-		{open, "10.9.9.9:9443", "a listener of this CA itself"},
-		{open, "[::ffff:10.9.9.9]:9443", "a listener of this CA itself"},
-		{open, "[64:ff9b::10.9.9.9]:9443", "a listener of this CA itself"},
-		{open, "10.9.9.9:443", ""},
-		{open, "127.7.7.7:9480", "a listener of this CA itself"},
-		{open, "[::1]:9480", "a listener of this CA itself"},
-		{open, "0.0.0.0:9443", "a listener of this CA itself"},
-		{open, "[::]:9480", "a listener of this CA itself"},
-		{open, "203.0.113.1:9480", ""},
-		{open, "169.254.169.254:80", ""},
-	} {
-		got := test.fence.check(netip.MustParseAddrPort(test.target))
-		if (test.says == "") != (got == "") || !strings.Contains(got, test.says) {
-			t.Errorf("%s: %q, want %q", test.target, got, test.says)
-		}
-	}
+	checkFence(t, newFence(prefixes("0.0.0.0/0", "::/0"), nil, nil, own), []fenceCase{
+		{"10.9.9.9:9443", "a listener of this CA itself"},
+		{"[::ffff:10.9.9.9]:9443", "a listener of this CA itself"},
+		{"[64:ff9b::10.9.9.9]:9443", "a listener of this CA itself"},
+		{"10.9.9.9:443", ""},
+		{"127.7.7.7:9480", "a listener of this CA itself"},
+		{"[::1]:9480", "a listener of this CA itself"},
+		{"0.0.0.0:9443", "a listener of this CA itself"},
+		{"[::]:9480", "a listener of this CA itself"},
+		{"203.0.113.1:9480", ""},
+		{"169.254.169.254:80", ""},
+	})
+	checkFence(t, newFence(nil, nil, nil, own), []fenceCase{{"10.9.9.9:9443", "a listener of this CA itself"}})
 }
 
 // A listener on the unspecified address is also reached at the addresses of

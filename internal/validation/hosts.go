@@ -18,9 +18,9 @@ import (
 // maxPerFamily bounds the addresses of one name that an attempt tries.
 const maxPerFamily = 2
 
-// addresses returns where name may be reached, IPv6 first (RFC 8738 has no
-// lookup for an address: it is its own). Both families are asked for at once;
-// one family's failure counts only when the other has no address.
+// addresses returns where name may be reached, IPv6 first; an address is its
+// own. Both families are asked for at once; one family's failure counts only
+// when the other has no address.
 func (r *resolver) addresses(ctx context.Context, l *log, name string) ([]netip.Addr, *failure.Error) {
 	if addr, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{addr}, nil

@@ -253,7 +253,7 @@ func isHost(host string) bool {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.Zone() == ""
 	}
-	return host != "" && len(host) <= 254 && strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+	return host != "" && len(host) <= 254 && isMadeOf(host, "-_.")
 }
 
 // hostInURL is a name or address as it stands in a URL.

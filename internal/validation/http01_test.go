@@ -143,6 +143,7 @@ func TestHTTP01Redirects(t *testing.T) {
 		{302, "gopher:x", failure.IncorrectResponse, "only http and https"},
 		{302, "http:x", failure.IncorrectResponse, "neither a name nor an address"},
 		{302, "http://[::1%25eth0]/", failure.IncorrectResponse, "neither a name nor an address"},
+		{302, "http://\u212a.corp/", failure.IncorrectResponse, "neither a name nor an address"},
 		{302, "http://a@www.corp/", failure.IncorrectResponse, "user name"},
 		{302, "http://www.corp:22/", failure.IncorrectResponse, "port 22"},
 		{302, "https://www.corp:8443/", failure.IncorrectResponse, "port 8443"},
@@ -203,11 +204,10 @@ func TestHTTP01Broken(t *testing.T) {
 		{"closes in the body", send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsecret"), failure.Connection, "connection closed"},
 		{"drips", func(conn net.Conn) {
 			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n")
-			for {
+			for range time.Tick(10 * time.Millisecond) {
 				if _, err := io.WriteString(conn, "x"); err != nil {
 					return
 				}
-				time.Sleep(10 * time.Millisecond)
 			}
 		}, failure.Connection, "no answer in time"},
 		{"no HTTP", send("SSH-2.0-secret\r\n\r\n"), failure.IncorrectResponse, "something else than an HTTP response"},
@@ -257,6 +257,7 @@ func TestHTTP01Unreachable(t *testing.T) {
 // A dead first address leaves time for the next.
 func TestHTTP01NextAddress(t *testing.T) {
 	w := newWorld(t)
+	w.config.Timeout = time.Second
 	six := listen(t, "[::1]:0")
 	w.config.HTTPPort = portOf(six.Addr())
 	serveHTTP(t, fmt.Sprintf("127.0.0.1:%d", w.config.HTTPPort), text(keyAuth))

@@ -59,8 +59,20 @@ func isIssuerDomain(text string) bool {
 }
 
 func isTag(text string) bool {
-	return text != "" && text[0] != '-' && text[len(text)-1] != '-' &&
-		strings.Trim(strings.ToLower(text), "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+	return text != "" && text[0] != '-' && text[len(text)-1] != '-' && isMadeOf(text, "-")
+}
+
+// isMadeOf reports whether text has nothing but ASCII letters, digits and the
+// characters in also.
+func isMadeOf(text, also string) bool {
+	for i := range len(text) {
+		c := text[i]
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (c < '0' || c > '9') && strings.IndexByte(also, c) < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func isParameterValue(text string) bool {

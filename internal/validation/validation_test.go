@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
 	"chancery/internal/validation/dnstest"
@@ -237,14 +239,12 @@ func TestNewRefuses(t *testing.T) {
 
 func TestCancelled(t *testing.T) {
 	w := newWorld(t)
-	w.dns.SetFault("a.corp", dnstest.Fault{Drop: true})
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		for len(w.dns.Queries()) == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		cancel()
-	}()
+	w.dns.SetHook(func(dns.Question) *dns.Msg {
+		cancel() // while the attempt waits for the answer
+		<-ctx.Done()
+		return &dns.Msg{MsgHdr: dns.MsgHdr{Rcode: dns.RcodeServerFailure}}
+	})
 	result := w.validator().Validate(ctx, request(HTTP01, dnsName("a.corp")))
 	refused(t, result, failure.Unavailable, "a.corp", "cut short")
 }
