@@ -118,6 +118,9 @@ func (d *Door) newAccount(ctx context.Context, r *request) (*response, error) {
 	if err := r.decode(&wanted); err != nil {
 		return nil, err
 	}
+	if err := d.checkKey(r.jws.JWK); err != nil {
+		return nil, err
+	}
 	stored, err := d.deps.Store.AccountByKey(ctx, r.jws.JWK.Thumbprint)
 	switch {
 	case err == nil:
