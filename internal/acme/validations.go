@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -62,13 +64,23 @@ func (v *validations) start(authz store.Authorization, method, thumbprint, accou
 	v.jobs[authz.ID] = begun
 	authz.Thumbprint = thumbprint
 	v.door.work.Go(func() {
+		defer v.end(begun, authz.ID)
 		begun.authz, begun.err = v.attempt(authz, method, accountURL)
-		v.mu.Lock()
-		delete(v.jobs, authz.ID)
-		v.mu.Unlock()
-		close(begun.done)
 	})
 	return begun, nil
+}
+
+// end makes the job's outcome known. What the network answers must not be able
+// to stop the server: a panic costs this attempt only.
+func (v *validations) end(j *job, authzID string) {
+	if cause := recover(); cause != nil {
+		j.err = failure.New(failure.Internal, "the validation failed inside the CA").Because(fmt.Errorf("panic: %v", cause))
+		v.door.deps.Log.Error("a validation panicked", "authorization", authzID, "panic", cause, "stack", string(debug.Stack()))
+	}
+	v.mu.Lock()
+	delete(v.jobs, authzID)
+	v.mu.Unlock()
+	close(j.done)
 }
 
 // attempt tries once and stores what came of it.
