@@ -1,0 +1,62 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"chancery/internal/admin"
+)
+
+// Reload reads the configuration again and puts in force what can change while
+// the server runs. A configuration that is bad anywhere is refused whole, and
+// the running one stays.
+func (s *Server) Reload(context.Context) (admin.Reloaded, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reloaded := admin.Reloaded{Changed: []string{}, Restart: []string{}}
+	if s.options.Load == nil {
+		return reloaded, errors.New("this server was started without a way to read its configuration again")
+	}
+	next, err := s.options.Load()
+	if err != nil {
+		return reloaded, err
+	}
+	for _, change := range s.config.Changes(next) {
+		if change.Restart {
+			reloaded.Restart = append(reloaded.Restart, change.Key)
+		} else {
+			reloaded.Changed = append(reloaded.Changed, change.Key)
+		}
+	}
+	// All that can fail comes before anything that changes the server.
+	if err := s.lintProfiles(next); err != nil {
+		return admin.Reloaded{}, err
+	}
+	validator, err := s.newValidator(next)
+	if err != nil {
+		return admin.Reloaded{}, err
+	}
+	if err := s.setLevel(next.Log.Level); err != nil {
+		return admin.Reloaded{}, err
+	}
+	s.authority.SetProfiles(next.Compiled)
+	s.door.Reconfigure(s.acmeConfig(next), validator)
+	s.own.setNames(ownNames(next, s.listeners.https.Addr()))
+	s.config = next
+	s.log.Info("reloaded the configuration", "changed", reloaded.Changed, "restart_needed", reloaded.Restart)
+	return reloaded, nil
+}
+
+func (s *Server) setLevel(text string) error {
+	if s.options.Level == nil {
+		return nil
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(text)); err != nil {
+		return fmt.Errorf("couldn't set the log's level: %w", err)
+	}
+	s.options.Level.Set(level)
+	return nil
+}

@@ -1,0 +1,91 @@
+package server
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"chancery/internal/observe"
+)
+
+// The resources that the server itself answers, as logs and metrics name them.
+const (
+	resourceHealth = "healthz"
+	resourceReady  = "readyz"
+)
+
+func (s *Server) requests() *observe.Requests {
+	return &observe.Requests{Log: s.log, Metrics: s.metrics, Quiet: []string{resourceHealth, resourceReady}}
+}
+
+// secureRoutes are what the HTTPS listener serves.
+func (s *Server) secureRoutes() http.Handler {
+	mux := s.commonRoutes()
+	mux.Handle("/acme/", s.door.Handler())
+	return s.requests().Wrap(mux)
+}
+
+// plainRoutes are what the plain HTTP listener serves: only what carries its
+// own proof.
+func (s *Server) plainRoutes() http.Handler { return s.requests().Wrap(s.commonRoutes()) }
+
+func (s *Server) commonRoutes() *http.ServeMux {
+	mux := http.NewServeMux()
+	serve := func(path string, handler http.HandlerFunc) {
+		resource := strings.Trim(path, "/{$}")
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+			observe.SetResource(r.Context(), resource)
+			handler(w, r)
+		})
+	}
+	serve("/root.pem", servePEM(s.hierarchy.Root))
+	serve("/intermediate.pem", servePEM(s.hierarchy.Intermediates...))
+	serve("/"+resourceHealth, func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
+	serve("/"+resourceReady, s.serveReady)
+	serve("/{$}", s.serveFront)
+	return mux
+}
+
+func (s *Server) metricsRoutes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics.Handler())
+	return mux
+}
+
+func servePEM(certificates ...*x509.Certificate) http.HandlerFunc {
+	var body []byte
+	for _, certificate := range certificates {
+		body = append(body, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})...)
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-pem-file")
+		_, _ = w.Write(body)
+	}
+}
+
+func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
+	if err := s.ready(r.Context()); err != nil {
+		observe.Add(r.Context(), "error", err.Error())
+		w.Header().Set("Retry-After", "10")
+		writeText(w, http.StatusServiceUnavailable, err.Error()+"\n")
+		return
+	}
+	writeText(w, http.StatusOK, "ok\n")
+}
+
+func (s *Server) serveFront(w http.ResponseWriter, _ *http.Request) {
+	writeText(w, http.StatusOK, fmt.Sprintf(`This is Chancery, a private certificate authority.
+
+ACME directory:    %s
+Root certificate:  %s/root.pem
+`, s.DirectoryURL(), s.externalURL()))
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text))
+}

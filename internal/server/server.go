@@ -1,0 +1,155 @@
+// Package server puts the parts together and runs them: the store, the CA's
+// keys, the road, the doors, the listeners, and the work in the background. It
+// is wiring only: what the parts promise, they promise themselves. One process
+// serves one directory.
+package server
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"chancery/internal/acme"
+	"chancery/internal/admin"
+	"chancery/internal/ca"
+	"chancery/internal/config"
+	"chancery/internal/hierarchy"
+	"chancery/internal/issuer"
+	"chancery/internal/lint"
+	"chancery/internal/observe"
+	"chancery/internal/store"
+	"chancery/internal/store/sqlite"
+)
+
+// Options is what a server is made of.
+type Options struct {
+	Config  *config.Config
+	Load    func() (*config.Config, error) // reads the configuration again
+	Log     *slog.Logger
+	Level   *slog.LevelVar // of Log; a reload sets it. May be nil
+	Audit   *slog.Logger   // where the audit trail goes
+	Version string
+}
+
+// Server is a certificate authority that listens. It is made by Open, and
+// ended by Serve or Close.
+type Server struct {
+	options   Options
+	now       func() time.Time
+	log       *slog.Logger
+	auditor   *observe.Auditor
+	metrics   *observe.Metrics
+	database  *sqlite.Store
+	store     store.Store // database, with its steps measured
+	hierarchy *hierarchy.Hierarchy
+	issuer    *issuer.Local
+	linter    *lint.Linter
+	authority *ca.Authority
+	door      *acme.Door
+	own       *ownCertificate
+	listeners listeners
+	started   time.Time
+	closers   []func() error // what Close does, last first
+
+	mu     sync.Mutex
+	config *config.Config // the one in force; guarded by mu, which a reload holds
+}
+
+// Open takes the directory, opens the store, reads the keys, and listens; it
+// serves nothing yet. An error says which setting is at fault.
+func Open(ctx context.Context, options Options) (_ *Server, err error) {
+	s := &Server{
+		options: options, config: options.Config, log: options.Log, now: time.Now, started: time.Now(),
+		auditor: observe.NewAuditor(options.Audit), metrics: observe.NewMetrics(),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	for _, step := range []func(context.Context) error{
+		s.openStore, s.loadHierarchy, s.listen, s.openAuthority, s.openDoor, s.openOwnCertificate, s.open,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Close releases everything that Open took. It is for a server that is not
+// served; Serve closes by itself.
+func (s *Server) Close() error {
+	var errs []error
+	for len(s.closers) > 0 {
+		last := len(s.closers) - 1
+		errs = append(errs, s.closers[last]())
+		s.closers = s.closers[:last]
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) onClose(f func() error) { s.closers = append(s.closers, f) }
+
+// Config is the configuration in force. It must not be changed.
+func (s *Server) Config() *config.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config
+}
+
+// Root is the root certificate.
+func (s *Server) Root() *x509.Certificate { return s.hierarchy.Root }
+
+// Serve serves until ctx is done. Then it accepts no more, finishes what is in
+// flight within the configured time, ends the work in the background, and
+// closes the store. The error is nil when all that went well.
+func (s *Server) Serve(ctx context.Context) error {
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	var work errgroup.Group
+	for _, run := range []func(context.Context) error{s.authority.Run, s.door.Run, s.own.run, s.tidy} {
+		work.Go(func() error { return run(background) })
+	}
+
+	failed := s.listeners.serve()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	err = errors.Join(err, s.listeners.shutdown(s.Config().ShutdownTimeout.Std()))
+	stopBackground()
+	return errors.Join(err, work.Wait(), s.Close())
+}
+
+// status answers the administrative API.
+func (s *Server) status(ctx context.Context) admin.Status {
+	status := admin.Status{
+		Version: s.options.Version, Serving: true, Started: s.started.UTC(),
+		DirectoryURL: s.DirectoryURL(), Ready: true,
+	}
+	if err := s.ready(ctx); err != nil {
+		status.Ready, status.Reason = false, err.Error()
+	}
+	return status
+}
+
+// DirectoryURL is where ACME clients begin.
+func (s *Server) DirectoryURL() string { return s.externalURL() + "/acme/directory" }
+
+// ready reports why the server cannot issue now.
+func (s *Server) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if err := s.store.Ping(ctx); err != nil {
+		return fmt.Errorf("the store does not answer: %w", err)
+	}
+	return s.authority.Ready()
+}
