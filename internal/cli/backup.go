@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"chancery/internal/admin"
+)
+
+func newBackup(a *app) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Copy the database into a file, also while the server runs",
+		Long: `Copy the database, as it is at one moment, into a file, also while the server
+runs. FILE - is standard output. The keys and certificates of the CA and
+chancery.yaml are not in it: keep copies of them too.`,
+		Args: args(1, "FILE"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			return a.withClient(cmd.Context(), func(c *admin.Client) error {
+				if given[0] == "-" {
+					_, err := c.Backup(cmd.Context(), a.Out)
+					return err
+				}
+				return a.backup(cmd.Context(), c, given[0], force)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it exists")
+	return cmd
+}
+
+// backup writes beside the file and moves the whole into place.
+func (a *app) backup(ctx context.Context, c *admin.Client, path string, force bool) (err error) {
+	if _, err := os.Lstat(path); err == nil && !force {
+		return withHint(fmt.Errorf("couldn't back up: %s exists", path), "choose another name, or replace it with --force")
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".backup-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("couldn't back up: %w", err)
+	}
+	defer func() {
+		err = errors.Join(err, ignoreMissing(os.Remove(file.Name())))
+	}()
+	size, err := c.Backup(ctx, a.progress(file))
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return fmt.Errorf("couldn't back up to %s: %w", path, err)
+	}
+	if err := os.Rename(file.Name(), path); err != nil {
+		return fmt.Errorf("couldn't back up: %w", err)
+	}
+	fmt.Fprintf(a.Out, "backed up %s to %s\n", sizeText(size), path)
+	return nil
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func sizeText(octets int64) string {
+	const mebi = 1 << 20
+	return fmt.Sprintf("%.1f MiB", float64(octets)/mebi)
+}
+
+// progress shows on a terminal how much was written to w.
+func (a *app) progress(w io.Writer) io.Writer {
+	if !isTerminal(a.Err) {
+		return w
+	}
+	return &progress{w: w, terminal: a.Err}
+}
+
+type progress struct {
+	w, terminal io.Writer
+	written     int64
+	shown       time.Time
+}
+
+func (p *progress) Write(b []byte) (int, error) {
+	n, err := p.w.Write(b)
+	p.written += int64(n)
+	if now := time.Now(); now.Sub(p.shown) > time.Second/5 {
+		p.shown = now
+		fmt.Fprintf(p.terminal, "\r%s\r", sizeText(p.written))
+	}
+	return n, err
+}

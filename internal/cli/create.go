@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/term"
+
+	"chancery/internal/config"
+	"chancery/internal/hierarchy"
+	"chancery/internal/keys"
+	"chancery/internal/store/sqlite"
+)
+
+// passphraseFile holds a generated passphrase of the root's key until somebody
+// moves it away.
+const passphraseFile = "root-passphrase.txt"
+
+// inLockedDir makes the directory of a CA, if there is none, and runs make
+// while no other process uses it.
+func inLockedDir(dir string, run func() error) (err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("couldn't make the directory: %w", err)
+	}
+	lock, err := sqlite.LockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	return run()
+}
+
+// writeConfig writes what was set, on the command line and in the environment,
+// into a new chancery.yaml. One that is there already is kept, unless there is
+// something to write and the person at the terminal agrees.
+func (a *app) writeConfig(c *config.Config) error {
+	var set []string
+	for _, setting := range c.Settings() {
+		if setting.Source == "--set" || strings.HasPrefix(setting.Source, "environment ") {
+			set = append(set, setting.Key+"="+setting.Value)
+		}
+	}
+	path := filepath.Join(c.Dir, config.FileName)
+	err := config.Write(path, set)
+	if !errors.Is(err, fs.ErrExist) || len(set) == 0 {
+		return ignoreExisting(err)
+	}
+	agreed, err := a.confirm(path + " exists; replace it?")
+	if err != nil || !agreed {
+		return err
+	}
+	old := path + ".old"
+	if err := os.Rename(path, old); err != nil {
+		return fmt.Errorf("couldn't keep the old configuration: %w", err)
+	}
+	fmt.Fprintf(a.Err, "the old configuration is now %s\n", old)
+	return config.Write(path, set)
+}
+
+func ignoreExisting(err error) error {
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// confirm asks a person a question. Where there is none to ask, the answer is
+// an error.
+func (a *app) confirm(question string) (bool, error) {
+	if !isTerminal(a.In) || !isTerminal(a.Err) {
+		return false, withHint(fmt.Errorf("%s there is no terminal to ask at", question),
+			"move the file away, or leave out the settings")
+	}
+	fmt.Fprintf(a.Err, "%s [y/N] ", question)
+	var answer string
+	_, _ = fmt.Fscanln(a.In, &answer) // an empty line is an error, and means no
+	return strings.EqualFold(answer, "y") || strings.EqualFold(answer, "yes"), nil
+}
+
+// passphraseSource says where the passphrase of a new root's key comes from.
+type passphraseSource struct {
+	file string // its first line; "" for none
+	ask  bool   // a person, if there is one
+}
+
+// passphrase returns the passphrase for a new root's key, and the path of the
+// file it was generated into, if it was.
+func (a *app) passphrase(dir string, from passphraseSource) (passphrase []byte, generated string, err error) {
+	if from.file != "" {
+		passphrase, err = readPassphrase(from.file)
+		return passphrase, "", err
+	}
+	if from.ask && isTerminal(a.In) && isTerminal(a.Err) {
+		if passphrase, err = a.askPassphrase(); err != nil || passphrase != nil {
+			return passphrase, "", err
+		}
+	}
+	path := filepath.Join(dir, passphraseFile)
+	if passphrase, err := readPassphrase(path); err == nil {
+		return passphrase, path, nil // an earlier attempt was interrupted
+	}
+	text, err := hierarchy.GeneratePassphrase(rand.Reader)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := keys.WriteNew(path, []byte(text+"\n"), 0o600); err != nil {
+		return nil, "", fmt.Errorf("couldn't keep the generated passphrase: %w", err)
+	}
+	return []byte(text), path, nil
+}
+
+func readPassphrase(path string) ([]byte, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't read the root's passphrase: %w", err)
+	}
+	line, _, _ := strings.Cut(string(content), "\n")
+	if line = strings.TrimSuffix(line, "\r"); line == "" {
+		return nil, fmt.Errorf("couldn't read the root's passphrase: the first line of %s is empty", path)
+	}
+	return []byte(line), nil
+}
+
+// askPassphrase asks a person, twice. An empty answer is nil: generate one.
+func (a *app) askPassphrase() ([]byte, error) {
+	fd := int(a.In.(*os.File).Fd())
+	fmt.Fprint(a.Err, "Passphrase for the root's key (empty to have one generated): ")
+	first, err := term.ReadPassword(fd)
+	fmt.Fprintln(a.Err)
+	if err != nil || len(first) == 0 {
+		return nil, err
+	}
+	fmt.Fprint(a.Err, "Once more: ")
+	second, err := term.ReadPassword(fd)
+	fmt.Fprintln(a.Err)
+	if err == nil && string(first) != string(second) {
+		err = errors.New("the two passphrases differ")
+	}
+	return first, err
+}
+
+// createAuthority makes a new root and intermediate, with the configuration
+// that was set. It returns the path of the passphrase's file when that was
+// generated.
+func (a *app) createAuthority(c *config.Config, permit []string, from passphraseSource) (generated string, err error) {
+	err = inLockedDir(c.Dir, func() error {
+		passphrase, path, err := a.passphrase(c.Dir, from)
+		if err != nil {
+			return err
+		}
+		generated = path
+		if err := a.writeConfig(c); err != nil {
+			return err
+		}
+		_, err = hierarchy.Create(hierarchy.Options{Dir: c.Dir, Permit: permit, Passphrase: passphrase})
+		return err
+	})
+	return generated, err
+}

@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"chancery/internal/admin"
+)
+
+func newEAB(a *app) *cobra.Command {
+	return newGroup("eab", "Make, list and revoke keys for external account binding",
+		newEABCreate(a), newEABList(a), newEABRevoke(a))
+}
+
+func newEABCreate(a *app) *cobra.Command {
+	var wish admin.NewBinding
+	var expires string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "create",
+		Short: "Make a key with which clients may create accounts; it is shown once",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if expires != "" {
+				if wish.Expires, err = parseTime(expires, time.Now()); err != nil {
+					return err
+				}
+			}
+			return a.withClient(cmd.Context(), func(c *admin.Client) error {
+				made, err := c.CreateBinding(cmd.Context(), wish)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(a.Out, made)
+				}
+				fmt.Fprintf(a.Err, "The HMAC key is not shown again.\n")
+				return printFields(a.Out, "kid", made.KID, "hmac", made.HMAC, "name", made.Name, "expires", whenSet(made.Expires))
+			})
+		},
+	}
+	cmd.Flags().StringVar(&wish.Name, "name", "", "a name for people")
+	cmd.Flags().BoolVar(&wish.SingleUse, "single-use", false, "good for one account only")
+	cmd.Flags().StringVar(&expires, "expires", "", "when it ends: a date, an RFC 3339 time, or a duration such as 30d")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newEABList(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the keys, newest first, without their secrets",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(cmd.Context(), func(c *admin.Client) error {
+				found := c.Bindings(cmd.Context())
+				if asJSON {
+					return printArray(a.Out, found)
+				}
+				return printTable(a.Out, a.Err, "KID STATUS CREATED EXPIRES USES NAME", found, func(b admin.Binding) []string {
+					return []string{b.KID, b.Status, when(b.Created), whenSet(b.Expires), fmt.Sprint(b.Uses), b.Name}
+				})
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	return cmd
+}
+
+func newEABRevoke(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "revoke KID",
+		Short: "End a key's use for new accounts; accounts made with it stay",
+		Args:  args(1, "KID"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			return a.withClient(cmd.Context(), func(c *admin.Client) error {
+				revoked, err := c.RevokeBinding(cmd.Context(), given[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(a.Out, revoked)
+				}
+				fmt.Fprintf(a.Out, "EAB key %s is revoked\n", revoked.KID)
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"chancery/internal/admin"
+)
+
+func newOrders(a *app) *cobra.Command {
+	return newGroup("orders", "List ACME orders, and show why one failed", newOrdersList(a), newOrdersShow(a))
+}
+
+func newOrdersList(a *app) *cobra.Command {
+	var account string
+	var asJSON bool
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List orders, newest first",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(cmd.Context(), func(c *admin.Client) error {
+				found := c.Orders(cmd.Context(), account, limit)
+				if asJSON {
+					return printArray(a.Out, found)
+				}
+				return printTable(a.Out, a.Err, "ORDER STATUS CREATED PROFILE NAMES", found, func(o admin.Order) []string {
+					return []string{o.ID, o.Status, when(o.Created), o.Profile, listed(o.Names)}
+				})
+			})
+		},
+	}
+	cmd.Flags().StringVar(&account, "account", "", "only this account's")
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 for all")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	return cmd
+}
+
+func newOrdersShow(a *app) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one order, with the transcript of each validation",
+		Args:  args(1, "ID"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			return a.withClient(cmd.Context(), func(c *admin.Client) error {
+				order, err := c.Order(cmd.Context(), given[0])
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(a.Out, order)
+				}
+				return a.showOrder(order)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) showOrder(o admin.Order) error {
+	if err := printFields(a.Out,
+		"order", o.ID,
+		"status", o.Status,
+		"names", strings.Join(o.Names, " "),
+		"error", problemText(o.Error),
+		"account", o.Account,
+		"profile", o.Profile,
+		"created", when(o.Created),
+		"expires", when(o.Expires),
+		"finalized", whenSet(o.Finalized),
+		"certificate", o.Certificate,
+		"replaces", o.Replaces,
+	); err != nil {
+		return err
+	}
+	for _, authorization := range o.Authorizations {
+		a.showAuthorization(authorization)
+	}
+	return nil
+}
+
+func (a *app) showAuthorization(z admin.Authorization) {
+	fmt.Fprintf(a.Out, "\n%s: %s", z.Name, z.Status)
+	if z.Method != "" {
+		fmt.Fprintf(a.Out, " by %s", z.Method)
+	}
+	fmt.Fprintln(a.Out)
+	if z.Error != nil {
+		fmt.Fprintf(a.Out, "  %s\n", problemText(z.Error))
+	}
+	for i, attempt := range z.Attempts {
+		fmt.Fprintf(a.Out, "  attempt %d, %s, %s: %s after %.3f s\n", i+1, attempt.Method, when(attempt.Started), attempt.Outcome, attempt.Seconds)
+		if attempt.Error != "" {
+			fmt.Fprintf(a.Out, "    %s\n", attempt.Error)
+		}
+		for _, line := range transcriptLines(attempt.Transcript) {
+			fmt.Fprintf(a.Out, "    %s\n", line)
+		}
+	}
+}
+
+func problemText(p *admin.Problem) string {
+	if p == nil {
+		return ""
+	}
+	return p.Kind + ": " + p.Text
+}
+
+// transcriptLines writes a transcript for people: one line a step when it is a
+// list, the JSON as it is otherwise.
+func transcriptLines(transcript json.RawMessage) []string {
+	var steps []json.RawMessage
+	if json.Unmarshal(transcript, &steps) != nil {
+		if len(transcript) == 0 {
+			return nil
+		}
+		return []string{string(transcript)}
+	}
+	lines := make([]string, len(steps))
+	for i, step := range steps {
+		lines[i] = string(step)
+	}
+	return lines
+}
