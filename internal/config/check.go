@@ -1,0 +1,169 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"time"
+
+	"chancery/internal/identifier"
+	"chancery/internal/profile"
+)
+
+// check looks for settings that are right by themselves and wrong together.
+func (l *loader) check() {
+	l.checkListeners()
+	l.checkURLs()
+	l.checkValidation()
+	l.checkACME()
+	l.compileProfiles()
+}
+
+// mistake adds a problem where key was set.
+func (l *loader) mistake(key, format string, args ...any) {
+	l.add(l.config.at(key), key, format, args...)
+}
+
+// checkListeners refuses two listeners on one address.
+func (l *loader) checkListeners() {
+	c := l.config
+	listeners := []struct{ key, address string }{
+		{"listen", c.Listen}, {"http_listen", c.HTTPListen}, {"metrics_listen", c.MetricsListen},
+	}
+	for i, later := range listeners {
+		for _, earlier := range listeners[:i] {
+			if overlap(earlier.address, later.address) {
+				l.mistake(later.key, "%s is taken by %s (%s); choose another port", later.address, earlier.key, earlier.address)
+			}
+		}
+	}
+}
+
+// overlap reports whether two listeners would want the same port. Port 0 is a
+// free one.
+func overlap(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	return errA == nil && errB == nil && portA == portB && portA != "0" &&
+		(hostA == hostB || !isSpecific(hostA) || !isSpecific(hostB))
+}
+
+// isSpecific reports whether a listener's host is one that clients can use.
+func isSpecific(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host != "" && (err != nil || !addr.IsUnspecified())
+}
+
+// checkURLs makes sure that the URLs which follow from a listener have a host.
+func (l *loader) checkURLs() {
+	c := l.config
+	for _, listener := range []struct{ key, address, urlKey, url string }{
+		{"listen", c.Listen, "external_url", c.ExternalURL}, {"http_listen", c.HTTPListen, "http_url", c.HTTPURL},
+	} {
+		_, port, err := net.SplitHostPort(listener.address)
+		if err == nil && port != "0" && listener.url == "" && c.BaseURL("https", listener.address) == "" {
+			l.mistake(listener.key, "%s is all addresses, so clients can't be told one; set names or %s", listener.address, listener.urlKey)
+		}
+	}
+}
+
+func (l *loader) checkValidation() {
+	v := l.config.Validation
+	if v.CAA == "on" && len(v.CAAIdentities) == 0 {
+		l.mistake("validation.caa", "CAA records can't allow a CA without a name; set validation.caa_identities")
+	}
+	longest := v.Timeout.Std()*time.Duration(v.Attempts) + v.RetryInterval.Std()*time.Duration(v.Attempts-1)
+	if order := l.config.ACME.OrderLifetime; order.Std() < longest {
+		l.mistake("acme.order_lifetime", "%s is less than the %s that all attempts of a validation may take; make it more, or validation.attempts less", order, longest)
+	}
+}
+
+func (l *loader) checkACME() {
+	a := l.config.ACME
+	if len(a.Challenges) == 0 && len(a.DNSPersistIssuers) == 0 {
+		l.mistake("acme.challenges", "nothing could be proved without a challenge; name one, as in [http-01]")
+	}
+	if _, ok := l.config.Profiles[l.config.DefaultProfile]; !ok {
+		l.mistake("default_profile", "there is no profile %q; write %s", l.config.DefaultProfile,
+			oneOf(slices.Sorted(maps.Keys(l.config.Profiles))))
+	}
+}
+
+// fillProfiles completes the profiles with what they leave out.
+func (l *loader) fillProfiles() {
+	for name, spec := range l.config.Profiles {
+		l.config.Profiles[name] = spec.WithDefaults(name)
+	}
+}
+
+func (l *loader) compileProfiles() {
+	l.config.Compiled = map[string]*profile.Profile{}
+	for _, name := range slices.Sorted(maps.Keys(l.config.Profiles)) {
+		compiled, err := profile.Compile(name, l.config.Profiles[name])
+		if err != nil {
+			l.addProfileMistakes("profiles."+name, err)
+			continue
+		}
+		l.config.Compiled[name] = compiled
+	}
+}
+
+// addProfileMistakes takes apart what profile.Compile has joined.
+func (l *loader) addProfileMistakes(key string, err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range joined.Unwrap() {
+			l.addProfileMistakes(key, err)
+		}
+		return
+	}
+	if mistake, ok := errors.AsType[*profile.FieldError](err); ok {
+		l.mistake(mistake.Field, "%s", mistake.Problem)
+		return
+	}
+	l.mistake(key, "%v", err)
+}
+
+// BaseURL is the URL, without a path, of a server that listens on address: its
+// host is the first of Names, else that of ExternalURL, else that of address.
+// It is "" when all of these are missing, or the port is 0, so that it is known
+// only when the server listens.
+func (c *Config) BaseURL(scheme, address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || port == "0" {
+		return ""
+	}
+	if external := hostOf(c.ExternalURL); external != "" {
+		host = external
+	}
+	if len(c.Names) > 0 {
+		host = c.Names[0]
+	}
+	if !isSpecific(host) {
+		return ""
+	}
+	return baseURL(scheme, host, port)
+}
+
+// ServerNames are the names that the server's own certificate is for: Names,
+// the host of ExternalURL and that of Listen, each once.
+func (c *Config) ServerNames() []identifier.Identifier {
+	listen, _, _ := net.SplitHostPort(c.Listen)
+	var ids []identifier.Identifier
+	for _, host := range append(slices.Clone(c.Names), hostOf(c.ExternalURL), listen) {
+		if id, err := identifier.Guess(host); err == nil && isSpecific(host) {
+			ids = append(ids, id)
+		}
+	}
+	return identifier.Normalize(ids)
+}
+
+func hostOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}

@@ -1,0 +1,111 @@
+// Package config reads the configuration of a CA: chancery.yaml, over it the
+// environment, over that the command line's --set. It knows the default, the
+// meaning and the source of every setting; it finds all mistakes at once and
+// names, for each, the line, the key and the remedy. What Load returns is
+// complete and was checked as a whole.
+//
+// It opens no certificate, key or database, resolves no name, and watches no
+// file: who wants a new configuration loads it again.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// FileName is the name of the configuration file in the directory of a CA.
+const FileName = "chancery.yaml"
+
+// maxFile bounds the configuration file, in bytes.
+const maxFile = 64 << 10
+
+// LoadOptions say where the configuration comes from.
+type LoadOptions struct {
+	Dir     string   // the directory of the CA; "" for that of File
+	File    string   // the configuration file, which must exist; "" for Dir/chancery.yaml, which need not
+	Set     []string // KEY=VALUE; the last for a key wins
+	Environ []string // NAME=VALUE as os.Environ has it; only CHANCERY_… is looked at
+}
+
+// Load reads the configuration, fills in its defaults and checks it. Mistakes
+// come back joined, each as a *Problem.
+func Load(o LoadOptions) (*Config, error) {
+	file := o.File
+	if file == "" {
+		file = filepath.Join(o.Dir, FileName)
+	} else if o.Dir == "" {
+		o.Dir = filepath.Dir(file)
+	}
+	data, err := readFile(file)
+	if err != nil && !(errors.Is(err, fs.ErrNotExist) && o.File == "") {
+		return nil, fmt.Errorf("couldn't read the configuration: %w", err)
+	}
+	return load(o, filepath.Base(file), data)
+}
+
+// Reload loads the configuration again from where it came from. The error is
+// that of Load, and c stays as it is.
+func (c *Config) Reload() (*Config, error) { return Load(c.options) }
+
+// Parse reads a configuration file from memory, with DIR "."; name stands for
+// it in errors.
+func Parse(name string, data []byte) (*Config, error) {
+	return load(LoadOptions{Dir: "."}, name, data)
+}
+
+func readFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	return data, err
+}
+
+func load(o LoadOptions, name string, data []byte) (*Config, error) {
+	if o.Dir == "" {
+		o.Dir = "."
+	}
+	l := &loader{config: defaults()}
+	l.config.Dir, l.config.options = o.Dir, o
+	l.lines = strings.Split(string(data), "\n")
+	if !l.readYAML(name, data) {
+		return nil, l.err()
+	}
+	l.applyEnviron(o.Environ)
+	l.applySet(o.Set)
+	l.fillProfiles()
+	l.check()
+	if err := l.err(); err != nil {
+		return nil, err
+	}
+	l.config.complete()
+	return l.config, nil
+}
+
+// loader is one run of Load.
+type loader struct {
+	config *Config
+	problems
+}
+
+// complete fills in what follows from other settings.
+func (c *Config) complete() {
+	for _, path := range []*string{&c.Store.Path, &c.Issuer.Certificate, &c.Issuer.Key, &c.Root.Certificate} {
+		if !filepath.IsAbs(*path) {
+			*path = filepath.Join(c.Dir, *path)
+		}
+	}
+	if c.HTTPURL == "" && c.HTTPListen != "" {
+		c.HTTPURL = c.BaseURL("http", c.HTTPListen)
+	}
+	if c.ExternalURL == "" {
+		c.ExternalURL = c.BaseURL("https", c.Listen)
+	}
+}

@@ -1,0 +1,214 @@
+package config
+
+import (
+	"net/netip"
+
+	"chancery/internal/duration"
+	"chancery/internal/profile"
+)
+
+// Config is the whole configuration, complete and checked, as Load returns it.
+// Nobody changes it after that. The comments of its fields, and of the sections
+// below, are what operators read in a new chancery.yaml and in the schema; the
+// tags say the rest:
+//
+//	default   the value as text, as --set takes it
+//	is        a rule of normalize that the text obeys
+//	optional  the text may be empty
+//	enum      the only texts allowed
+//	min, max  bounds of a number or a duration, both inclusive
+//	restart   a change takes effect when the server is started again
+type Config struct {
+	// Where the HTTPS server listens, HOST:PORT. Without HOST, or with 0.0.0.0 or [::], on all addresses; then set names or external_url.
+	Listen string `yaml:"listen" default:"127.0.0.1:9443" is:"address" restart:"yes"`
+
+	// Where the plain HTTP server listens, for the certificates of the CA itself. Empty for none.
+	HTTPListen string `yaml:"http_listen" default:"127.0.0.1:9480" is:"address" optional:"yes" restart:"yes"`
+
+	// Where Prometheus metrics are served, at /metrics. Empty for nowhere.
+	MetricsListen string `yaml:"metrics_listen" is:"address" optional:"yes" restart:"yes"`
+
+	// Host names and addresses in the server's own certificate, besides those of external_url and listen. The first is the host of the URLs below when these are left out.
+	Names []string `yaml:"names" is:"host"`
+
+	// The server as clients reach it, https://HOST[:PORT]. It is part of every URL given out, so choose it for good. Empty for https:// and the first of names, or else listen.
+	ExternalURL string `yaml:"external_url" is:"https" optional:"yes"`
+
+	// What external_url was before, so that clients may go on with the URLs they were given.
+	FormerURLs []string `yaml:"former_urls" is:"https"`
+
+	// The plain HTTP server as clients reach it, http://HOST[:PORT]. Certificates carry it. Empty for http:// and the first of names, the host of external_url or that of http_listen.
+	HTTPURL string `yaml:"http_url" is:"http" optional:"yes"`
+
+	// The most connections that are open at a time; more wait.
+	MaxConnections int `yaml:"max_connections" default:"10000" min:"1" max:"1000000" restart:"yes"`
+
+	// How long requests may take to finish when the server is stopped.
+	ShutdownTimeout duration.Duration `yaml:"shutdown_timeout" default:"10s" max:"10m"`
+
+	// What is logged, and how.
+	Log Log `yaml:"log"`
+
+	// Where accounts, orders and certificates are kept.
+	Store Store `yaml:"store"`
+
+	// What signs certificates.
+	Issuer Issuer `yaml:"issuer"`
+
+	// What clients trust.
+	Root Root `yaml:"root"`
+
+	// How control of names is proved.
+	Validation Validation `yaml:"validation"`
+
+	// The ACME server.
+	ACME ACME `yaml:"acme"`
+
+	// The profile of certificates whose requester names none.
+	DefaultProfile string `yaml:"default_profile" default:"tls-server"`
+
+	// What certificates look like, by name. What is written for a built-in profile replaces single fields of it; what a new one leaves out is as in tls-server.
+	Profiles map[string]profile.Spec `yaml:"profiles"`
+
+	// How long things are kept.
+	Retention Retention `yaml:"retention"`
+
+	// Dir is the directory of the CA, which relative paths start from.
+	Dir string `yaml:"-"`
+
+	// Compiled are the Profiles, ready for use.
+	Compiled map[string]*profile.Profile `yaml:"-"`
+
+	options LoadOptions
+	sources map[string]source // of what was set, by key; sections included
+}
+
+// Log says what is logged, and how.
+type Log struct {
+	// The least level that is logged: debug, info, warn or error. Lines of the audit trail have the level info.
+	Level string `yaml:"level" default:"info" enum:"debug,info,warn,error"`
+
+	// The form of the lines: text, json, or auto for text on a terminal and json elsewhere.
+	Format string `yaml:"format" default:"text" enum:"text,json,auto" restart:"yes"`
+}
+
+// Store says where the state is.
+type Store struct {
+	// The database, relative to the directory of the CA.
+	Path string `yaml:"path" default:"chancery.db" restart:"yes"`
+}
+
+// Issuer says what signs.
+type Issuer struct {
+	// The certificate of the CA that issues, in PEM, relative to the directory of the CA.
+	Certificate string `yaml:"certificate" default:"intermediate.pem" restart:"yes"`
+
+	// Its private key, in PEM, relative to the directory of the CA.
+	Key string `yaml:"key" default:"intermediate.key" restart:"yes"`
+}
+
+// Root says what clients trust.
+type Root struct {
+	// The certificate of the root, in PEM, relative to the directory of the CA.
+	Certificate string `yaml:"certificate" default:"root.pem" restart:"yes"`
+}
+
+// Validation says how control of names is proved, and which part of the
+// network an attempt may reach.
+type Validation struct {
+	// The port that http-01 connects to. RFC 8555 says 80.
+	HTTPPort int `yaml:"http_port" default:"80" min:"1" max:"65535"`
+
+	// The port that tls-alpn-01 connects to. RFC 8737 says 443.
+	TLSPort int `yaml:"tls_port" default:"443" min:"1" max:"65535"`
+
+	// DNS resolvers, HOST or HOST:PORT. Empty for those of the system.
+	Resolvers []string `yaml:"resolvers" is:"resolver"`
+
+	// DNS resolvers for names in a zone, as in "corp.example: [10.0.0.53]".
+	ZoneResolvers map[string][]string `yaml:"zone_resolvers" is:"resolver"`
+
+	// Addresses and networks that may be reached although they are denied, as in [127.0.0.0/8, "::1"].
+	Allow []netip.Prefix `yaml:"allow"`
+
+	// Addresses and networks that are never reached, besides loopback, link-local, multicast and the metadata services of clouds.
+	Deny []netip.Prefix `yaml:"deny"`
+
+	// When set, no other addresses and networks are reached.
+	Only []netip.Prefix `yaml:"only"`
+
+	// How long one attempt may take, over all addresses of a name.
+	Timeout duration.Duration `yaml:"timeout" default:"5s" min:"100ms" max:"5m"`
+
+	// How many attempts there are before a challenge has failed.
+	Attempts int `yaml:"attempts" default:"3" min:"1" max:"100"`
+
+	// How long to wait between them.
+	RetryInterval duration.Duration `yaml:"retry_interval" default:"5s" min:"1ms" max:"1h"`
+
+	// How long a request waits for the outcome before it is answered with "processing".
+	Wait duration.Duration `yaml:"wait" default:"2s" max:"1m"`
+
+	// Whether CAA records (RFC 8659) must allow this CA to issue: on or off.
+	CAA string `yaml:"caa" default:"off" enum:"off,on"`
+
+	// The domain names that stand for this CA in CAA records.
+	CAAIdentities []string `yaml:"caa_identities" is:"domain"`
+
+	// How many attempts run at the same time; more wait.
+	MaxConcurrent int `yaml:"max_concurrent" default:"256" min:"1" max:"100000" restart:"yes"`
+}
+
+// ACME is how the ACME server behaves.
+type ACME struct {
+	// Whether accounts need an external account binding; "chancery eab create" makes them.
+	EABRequired bool `yaml:"eab_required" default:"false"`
+
+	// The URL of terms of service that clients must agree to.
+	TermsOfService string `yaml:"terms_of_service" is:"url" optional:"yes"`
+
+	// The URL of a page about this CA.
+	Website string `yaml:"website" is:"url" optional:"yes"`
+
+	// How long an order can be completed.
+	OrderLifetime duration.Duration `yaml:"order_lifetime" default:"24h" min:"1m" max:"365d"`
+
+	// How long a proof of control can be used again by the same account.
+	AuthorizationLifetime duration.Duration `yaml:"authorization_lifetime" default:"8h" min:"1m" max:"398d"`
+
+	// How many names one order can have.
+	MaxIdentifiers int `yaml:"max_identifiers" default:"100" min:"1" max:"10000"`
+
+	// How long a finalize request waits for the certificate before it is answered with "processing".
+	FinalizeWait duration.Duration `yaml:"finalize_wait" default:"5s" max:"1m"`
+
+	// The challenges offered: http-01, dns-01, tls-alpn-01 and dns-account-01.
+	Challenges []string `yaml:"challenges" default:"http-01,dns-01,tls-alpn-01,dns-account-01" enum:"http-01,dns-01,tls-alpn-01,dns-account-01"`
+
+	// The domain names that stand for this CA in dns-persist-01 records. That challenge is offered when there are any.
+	DNSPersistIssuers []string `yaml:"dns_persist_issuers" is:"domain"`
+
+	// How many orders one page of an account's list has.
+	OrdersPageSize int `yaml:"orders_page_size" default:"50" min:"1" max:"10000"`
+
+	// Faults made on purpose, to test clients.
+	Fault Fault `yaml:"fault"`
+}
+
+// Fault is what the server does wrong on purpose.
+type Fault struct {
+	// The share of good nonces that is refused, from 0 to 1.
+	NonceReject float64 `yaml:"nonce_reject" default:"0" min:"0" max:"1"`
+}
+
+// Retention says how long things are kept. 0 is for ever.
+type Retention struct {
+	// Orders, after they have expired. 0 keeps them for ever.
+	Orders duration.Duration `yaml:"orders" default:"30d"`
+
+	// Authorizations, after they have expired. 0 keeps them for ever.
+	Authorizations duration.Duration `yaml:"authorizations" default:"30d"`
+
+	// Certificates, after they have expired. 0 keeps them for ever.
+	Certificates duration.Duration `yaml:"certificates" default:"0s"`
+}
