@@ -36,8 +36,8 @@ run: build ## Create a CA in ./chancery if there is none, and serve it
 .PHONY: test
 test: deps lint vuln ## Everything: install what tests need, lint, fuzz briefly, race tests, real clients
 	FUZZTIME=3s scripts/fuzz
-	scripts/gotest -race -timeout 8m ./...
-	cd test/e2e && ../../scripts/gotest -timeout 8m ./...
+	CGO_ENABLED=1 scripts/gotest -race -timeout 8m ./...
+	cd test/e2e && CGO_ENABLED=1 ../../scripts/gotest -race -count=1 -parallel 6 -timeout 8m ./...
 
 .PHONY: unit
 unit: ## The Go tests of this module only, without the race detector
@@ -45,7 +45,7 @@ unit: ## The Go tests of this module only, without the race detector
 
 .PHONY: e2e
 e2e: deps ## Real clients (certbot, lego, Caddy and others) against a real server
-	cd test/e2e && ../../scripts/gotest -timeout 8m ./...
+	cd test/e2e && CGO_ENABLED=1 ../../scripts/gotest -race -count=1 -parallel 6 -timeout 8m ./...
 
 .PHONY: lint
 lint: ## go vet and golangci-lint, on both modules

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"chancery/internal/acme"
@@ -189,7 +190,7 @@ func (s *Server) acmeConfig(c *config.Config) acme.Config {
 		AuthorizationLifetime: a.AuthorizationLifetime.Std(),
 		MaxIdentifiers:        a.MaxIdentifiers,
 		FinalizeWait:          a.FinalizeWait.Std(),
-		Challenges:            a.Challenges,
+		Challenges:            challenges(a),
 		PersistIssuers:        a.DNSPersistIssuers,
 		ValidationWait:        v.Wait.Std(),
 		ValidationTimeout:     v.Timeout.Std(),
@@ -198,6 +199,14 @@ func (s *Server) acmeConfig(c *config.Config) acme.Config {
 		MaxValidations:        v.MaxConcurrent,
 		NonceReject:           a.Fault.NonceReject,
 	}
+}
+
+// challenges are the configured ones, and dns-persist-01 once it has issuers.
+func challenges(a config.ACME) []string {
+	if len(a.DNSPersistIssuers) == 0 {
+		return a.Challenges
+	}
+	return append(slices.Clone(a.Challenges), string(validation.DNSPersist01))
 }
 
 // externalURLOf is the server as clients reach it. When the system chose the

@@ -110,6 +110,9 @@ func (s acmezSolver) Present(_ context.Context, challenge acme.Challenge) error 
 		return s.presentTXT(challenge.DNS01TXTRecordName(), challenge.DNS01KeyAuthorization())
 	case acme.ChallengeTypeDNSAccount01:
 		return s.presentTXT(challenge.DNSAccount01TXTRecordName(s.account), challenge.DNS01KeyAuthorization())
+	case acme.ChallengeTypeDNSPersist01:
+		value := challenge.DNSPersist01TXTRecordValue(s.account, challenge.IssuerDomainNames[0], true)
+		return s.presentTXT(challenge.DNSPersist01TXTRecordName(), value)
 	}
 	certificate, err := acmez.TLSALPN01ChallengeCert(challenge)
 	if err != nil {

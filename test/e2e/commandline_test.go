@@ -55,7 +55,7 @@ func (s *site) checkAnnouncement(t *testing.T) {
 	if !strings.Contains(plain, hex.EncodeToString(sum[:])) {
 		t.Errorf("the root's fingerprint %x is missing:\n%s", sum, printed)
 	}
-	expectContains(t, printed, s.directory, s.root, "certbot", "lego", "acme_ca")
+	expectContains(t, printed, s.directory, s.root, "certbot", "lego", "Caddy")
 }
 
 // issue gets a certificate with `cert issue` and returns its file.

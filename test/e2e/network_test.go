@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -22,7 +23,7 @@ const (
 )
 
 // serveNames answers for example.test over UDP and TCP: names under "own" lead to
-// s.own, others to s.web, and TXT records are the files of s.txt/NAME.
+// s.own, others to s.web, and TXT records are what the files of s.txt/NAME hold.
 func serveNames(t *testing.T, s *site) {
 	t.Helper()
 	address := net.JoinHostPort(s.ca, dnsPort)
@@ -60,9 +61,8 @@ func (s *site) answer(w dns.ResponseWriter, request *dns.Msg) {
 		}
 		reply.Answer = append(reply.Answer, &dns.A{Hdr: header, A: net.ParseIP(address)})
 	case dns.TypeTXT:
-		values, _ := os.ReadDir(filepath.Join(s.txt, strings.TrimSuffix(name, ".")))
-		for _, value := range values {
-			reply.Answer = append(reply.Answer, &dns.TXT{Hdr: header, Txt: []string{value.Name()}})
+		for _, value := range s.textRecords(name) {
+			reply.Answer = append(reply.Answer, &dns.TXT{Hdr: header, Txt: []string{value}})
 		}
 	case dns.TypeSOA:
 		header.Name = zone
@@ -74,6 +74,18 @@ func (s *site) answer(w dns.ResponseWriter, request *dns.Msg) {
 		}
 	}
 	_ = w.WriteMsg(reply) // the asker is gone: nothing to do
+}
+
+// textRecords reads the values of a TXT record; none where the name has no folder.
+func (s *site) textRecords(name string) (values []string) {
+	dir := filepath.Join(s.txt, strings.TrimSuffix(name, "."))
+	files, _ := os.ReadDir(dir)
+	for _, file := range files {
+		if value, err := os.ReadFile(filepath.Join(dir, file.Name())); err == nil {
+			values = append(values, string(value))
+		}
+	}
+	return values
 }
 
 // serveTargets runs the web server that answers http-01 from s.webroot and the
@@ -179,5 +191,6 @@ func (s *site) presentTXT(name, value string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, value), nil, 0o644)
+	file := fmt.Sprintf("%x", sha256.Sum256([]byte(value)))
+	return os.WriteFile(filepath.Join(dir, file), []byte(value), 0o644)
 }

@@ -61,7 +61,7 @@ func (c certbot) obtain(t *testing.T, o order) []byte {
 	case "dns-01":
 		record := `"$TXT/_acme-challenge.$CERTBOT_DOMAIN"`
 		args = append(args, "--manual", "--preferred-challenges", "dns",
-			"--manual-auth-hook", "mkdir -p "+record+" && touch "+record+`/"$CERTBOT_VALIDATION"`,
+			"--manual-auth-hook", "mkdir -p "+record+` && printf %s "$CERTBOT_VALIDATION" >`+record+`/"$CERTBOT_VALIDATION"`,
 			"--manual-cleanup-hook", "rm "+record+`/"$CERTBOT_VALIDATION"`)
 	}
 	c.certbot(t, "certonly", append(args, c.eab...)...)

@@ -43,7 +43,7 @@ type site struct {
 	webroot    string // files that the web server serves
 	challenges string // the folder of webroot for http-01
 	alpn       *alpnServer
-	txt        string // TXT records: a folder a name, an empty file a value
+	txt        string // TXT records: a folder a name, a file a value
 
 	server *process
 }
