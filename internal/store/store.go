@@ -95,21 +95,24 @@ type Orders interface {
 	// order.Created names the same certificate, nothing is stored: if that
 	// order is the same account's, of the same identifiers and profile and not
 	// yet valid, it is returned with created false; else the error is
-	// ErrReplaced. ErrNotValid when the account was closed meanwhile.
+	// ErrReplaced. ErrNotValid when the account was closed meanwhile,
+	// ErrNotFound when there never was one.
 	CreateOrder(ctx context.Context, order Order, fresh []Authorization) (stored Order, created bool, err error)
 	// Order returns an order with its authorizations, or ErrNotFound.
 	Order(ctx context.Context, id string) (Order, error)
 	// FailOrder ends an order that is neither valid, invalid nor being
-	// finalized; on any other it does nothing.
+	// finalized; on any other it does nothing. ErrNotFound.
 	FailOrder(ctx context.Context, id string, report *failure.Report) error
 	// ListOrders returns a page of orders with their authorizations, newest first.
 	ListOrders(ctx context.Context, query OrderQuery) ([]Order, error)
 }
 
 // Authorizations are the steps of authorizations and their challenges
-// (RFC 8555 §7.5).
+// (RFC 8555 §7.5). One that expired while it was pending is no longer so. The
+// steps that take an id report ErrNotFound when there is none such.
 type Authorizations interface {
-	// CreateAuthorization stores an authorization of no order (pre-authorization).
+	// CreateAuthorization stores an authorization of no order
+	// (pre-authorization). ErrNotValid, ErrNotFound: its account's.
 	CreateAuthorization(ctx context.Context, authz Authorization) error
 	// Authorization returns the authorization of that id, or ErrNotFound.
 	Authorization(ctx context.Context, id string) (Authorization, error)
