@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"chancery/internal/failure"
@@ -82,6 +83,8 @@ type api struct{ Deps }
 type endpoint func(r *http.Request) (result any, err error)
 
 func (serve endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, resource, _ := strings.Cut(r.Pattern, "/v1/")
+	observe.SetResource(r.Context(), "admin/"+resource)
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	result, err := serve(r)
 	if err != nil {
@@ -148,7 +151,8 @@ func (a *api) status(r *http.Request) (any, error) { return a.Status(r.Context()
 
 func (a *api) reload(r *http.Request) (any, error) {
 	if a.Reload == nil {
-		return nil, failure.New(failure.NotReady, "no server runs, so there is nothing to reload")
+		return nil, hinted(failure.New(failure.NotReady, "no server runs, so there is nothing to reload"),
+			"a server reads its configuration when it starts")
 	}
 	reloaded, err := a.Reload(r.Context())
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 // backup sends a copy of the store. It is put together in a file first: its
 // length is then known, so that a client sees when it did not get all of it.
 func (a *api) backup(w http.ResponseWriter, r *http.Request) {
+	observe.SetResource(r.Context(), "admin/backup")
 	dir, err := os.MkdirTemp(a.Dir, ".backup-")
 	if err != nil {
 		writeError(w, r, failure.Wrap("make room for a backup", err))

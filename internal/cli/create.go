@@ -100,7 +100,10 @@ func (a *app) passphrase(dir string, from passphraseSource) (passphrase []byte, 
 			return passphrase, "", err
 		}
 	}
-	path := filepath.Join(dir, passphraseFile)
+	path, err := filepath.Abs(filepath.Join(dir, passphraseFile))
+	if err != nil {
+		return nil, "", err
+	}
 	if passphrase, err := readPassphrase(path); err == nil {
 		return passphrase, path, nil // an earlier attempt was interrupted
 	}

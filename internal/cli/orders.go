@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"chancery/internal/admin"
+	"chancery/internal/validation"
 )
 
 func newOrders(a *app) *cobra.Command {
@@ -96,9 +97,6 @@ func (a *app) showAuthorization(z admin.Authorization) {
 	}
 	for i, attempt := range z.Attempts {
 		fmt.Fprintf(a.Out, "  attempt %d, %s, %s: %s after %.3f s\n", i+1, attempt.Method, when(attempt.Started), attempt.Outcome, attempt.Seconds)
-		if attempt.Error != "" {
-			fmt.Fprintf(a.Out, "    %s\n", attempt.Error)
-		}
 		for _, line := range transcriptLines(attempt.Transcript) {
 			fmt.Fprintf(a.Out, "    %s\n", line)
 		}
@@ -112,19 +110,15 @@ func problemText(p *admin.Problem) string {
 	return p.Kind + ": " + p.Text
 }
 
-// transcriptLines writes a transcript for people: one line a step when it is a
-// list, the JSON as it is otherwise.
-func transcriptLines(transcript json.RawMessage) []string {
-	var steps []json.RawMessage
-	if json.Unmarshal(transcript, &steps) != nil {
-		if len(transcript) == 0 {
+// transcriptLines writes a transcript for people, a line for each step. One
+// that another version wrote differently is shown as it is.
+func transcriptLines(raw json.RawMessage) []string {
+	var transcript validation.Transcript
+	if json.Unmarshal(raw, &transcript) != nil || transcript.Outcome == "" {
+		if len(raw) == 0 {
 			return nil
 		}
-		return []string{string(transcript)}
+		return []string{string(raw)}
 	}
-	lines := make([]string, len(steps))
-	for i, step := range steps {
-		lines[i] = string(step)
-	}
-	return lines
+	return strings.Split(strings.TrimRight(transcript.String(), "\n"), "\n")
 }

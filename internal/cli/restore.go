@@ -38,7 +38,7 @@ func (a *app) restore(ctx context.Context, c *config.Config, path string) (err e
 	}
 	lock, err := sqlite.LockDir(c.Dir)
 	if err != nil {
-		return withHint(fmt.Errorf("couldn't restore: %w", err), "stop the server first")
+		return fmt.Errorf("couldn't restore: %w", err)
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
 	copied, err := copyBackup(ctx, path, filepath.Dir(c.Store.Path))

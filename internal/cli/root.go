@@ -15,6 +15,7 @@ import (
 
 	"chancery/internal/admin"
 	"chancery/internal/config"
+	"chancery/internal/store/sqlite"
 )
 
 // The exit codes.
@@ -166,6 +167,9 @@ func hintOf(err error) string {
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) {
 		return hinted.Hint()
+	}
+	if errors.Is(err, sqlite.ErrLocked) {
+		return "a server, or another command, is at work in this directory; stop it, or choose another --dir"
 	}
 	return ""
 }

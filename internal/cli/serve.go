@@ -71,15 +71,18 @@ func (a *app) serve(ctx context.Context, c *config.Config, how service) error {
 	if err != nil {
 		return err
 	}
+	var adjustable *slog.LevelVar // by a reload
 	if how.quiet && isTerminal(a.Err) && level.Level() == slog.LevelInfo {
 		level.Set(slog.LevelWarn)
 		audit = log
+	} else {
+		adjustable = level
 	}
 	if how.load == nil {
 		how.load = c.Reload
 	}
 	s, err := server.Open(ctx, server.Options{
-		Config: c, Load: how.load, Log: log, Level: level, Audit: audit, Version: versionText(),
+		Config: c, Load: how.load, Log: log, Level: adjustable, Audit: audit, Version: versionText(),
 	})
 	if err != nil {
 		return err

@@ -131,7 +131,7 @@ func (q *Requests) level(resource string, status int) slog.Level {
 func line(answer *recorder, r *http.Request, took time.Duration) []slog.Attr {
 	remote, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		remote = r.RemoteAddr
+		remote = "local" // a Unix socket
 	}
 	line := make([]slog.Attr, 0, 14)
 	line = append(line,

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -34,7 +35,7 @@ func (s *Server) plainRoutes() http.Handler { return s.requests().Wrap(s.commonR
 func (s *Server) commonRoutes() *http.ServeMux {
 	mux := http.NewServeMux()
 	serve := func(path string, handler http.HandlerFunc) {
-		resource := strings.Trim(path, "/{$}")
+		resource := cmp.Or(strings.Trim(path, "/{$}"), "front")
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
 			observe.SetResource(r.Context(), resource)
 			handler(w, r)

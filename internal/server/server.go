@@ -122,6 +122,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
+		s.log.Info("stopping")
 	case err = <-failed:
 	}
 	err = errors.Join(err, s.listeners.shutdown(s.Config().ShutdownTimeout.Std()))
