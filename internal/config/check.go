@@ -113,7 +113,8 @@ func (l *loader) compileProfiles() {
 
 // addProfileMistakes takes apart what profile.Compile has joined.
 func (l *loader) addProfileMistakes(key string, err error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
 		for _, err := range joined.Unwrap() {
 			l.addProfileMistakes(key, err)
 		}

@@ -120,16 +120,16 @@ func TestParse(t *testing.T) {
 
 func TestPrecedence(t *testing.T) {
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, FileName), "acme: {max_identifiers: 1, orders_page_size: 1, eab_required: true}\nlog: {level: warn}")
+	writeFile(t, filepath.Join(dir, FileName), "acme: {max_identifiers: 1, eab_required: true}\nvalidation: {attempts: 1}\nlog: {level: warn}")
 	c, err := Load(LoadOptions{
 		Dir: dir,
 		Environ: []string{
-			"PATH=/bin", "CHANCERY_ACME_MAX_IDENTIFIERS=2", "CHANCERY_ACME_ORDERS_PAGE_SIZE=2", "CHANCERY_HTTP_LISTEN=",
+			"PATH=/bin", "CHANCERY_ACME_MAX_IDENTIFIERS=2", "CHANCERY_VALIDATION_ATTEMPTS=2", "CHANCERY_HTTP_LISTEN=",
 			"CHANCERY_PROFILES_TLS_SERVER_BACKDATE=2m", "CHANCERY_VALIDATION_ZONE_RESOLVERS={corp: [10.0.0.1], lab.corp: []}",
 			"CHANCERY_DIR=/nowhere", "CHANCERY_CONFIG=/nowhere",
 		},
 		Set: []string{
-			"acme.orders_page_size=3", "acme.orders_page_size=4", "validation.zone_resolvers.Lab.corp=10.0.0.2, 10.0.0.3:54",
+			"validation.attempts=3", "validation.attempts=4", "validation.zone_resolvers.Lab.corp=10.0.0.2, 10.0.0.3:54",
 			"profiles.a.backdate=3m", "profiles={a.b: {}}", "profiles.a.b.validity.default=1d", "names=",
 		},
 	})
@@ -138,10 +138,10 @@ func TestPrecedence(t *testing.T) {
 	}
 	settings := c.byKey()
 	for key, want := range map[string][2]string{
-		"log.level":                          {"warn", "chancery.yaml:2"},
+		"log.level":                          {"warn", "chancery.yaml:3"},
 		"acme.eab_required":                  {"true", "chancery.yaml:1"},
 		"acme.max_identifiers":               {"2", "environment CHANCERY_ACME_MAX_IDENTIFIERS"},
-		"acme.orders_page_size":              {"4", "--set"},
+		"validation.attempts":                {"4", "--set"},
 		"http_listen":                        {"", "environment CHANCERY_HTTP_LISTEN"},
 		"http_url":                           {"", "default"},
 		"names":                              {"", "--set"},

@@ -188,9 +188,6 @@ type ACME struct {
 	// The domain names that stand for this CA in dns-persist-01 records. That challenge is offered when there are any.
 	DNSPersistIssuers []string `yaml:"dns_persist_issuers" is:"domain"`
 
-	// How many orders one page of an account's list has.
-	OrdersPageSize int `yaml:"orders_page_size" default:"50" min:"1" max:"10000"`
-
 	// Faults made on purpose, to test clients.
 	Fault Fault `yaml:"fault"`
 }

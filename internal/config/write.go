@@ -23,7 +23,7 @@ func Write(path string, set []string) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // there are no secrets in it
 	if err != nil {
 		return fmt.Errorf("couldn't create the configuration: %w", err)
 	}

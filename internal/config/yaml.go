@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -140,15 +141,16 @@ func (d decoder) mapping(p place, node ast.Node) {
 
 // pair reads one key of a section or a map.
 func (d decoder) pair(p place, name string, value ast.Node, from source, seen map[string]bool) {
-	child, known := place{}, true
-	if p.isMap() {
+	child, known := p.child(name)
+	switch {
+	case p.isMap():
 		var err error
 		if name, err = p.normalName(name); err != nil {
 			d.add(from, join(p.key, name), "%v", err)
 			return
 		}
 		child = p.entry(name)
-	} else if child, known = p.child(name); !known {
+	case !known:
 		d.unknown(from, join(p.key, name), p)
 		return
 	}
@@ -173,10 +175,7 @@ func (p place) normalName(name string) (string, error) {
 		return name, nil
 	}
 	zone, err := normalize("domain", name)
-	if err != nil {
-		return name, err
-	}
-	return zone, nil
+	return cmp.Or(zone, name), err
 }
 
 func (d decoder) list(p place, node ast.Node) {
@@ -240,7 +239,7 @@ func wanted(v reflect.Value) string {
 	case reflect.Float64:
 		return "a number"
 	}
-	return "a text"
+	return "a text (a number in quotes is one)"
 }
 
 // describe names what a node is.
@@ -253,7 +252,7 @@ func describe(node ast.Node) string {
 	case *ast.StringNode, *ast.LiteralNode:
 		return "the text " + quoted(node)
 	case *ast.IntegerNode, *ast.FloatNode:
-		return "the number " + quoted(node) + ", which is a text in quotes"
+		return "the number " + quoted(node)
 	}
 	return quoted(node)
 }
