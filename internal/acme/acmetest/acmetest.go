@@ -10,8 +10,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,9 +17,6 @@ import (
 	"net/http"
 	"sync"
 )
-
-// Encode is unpadded base64url, the only one in ACME.
-func Encode(octets []byte) string { return base64.RawURLEncoding.EncodeToString(octets) }
 
 // Directory holds the URLs of a CA's resources.
 type Directory struct {
@@ -40,14 +35,14 @@ type Directory struct {
 type Client struct {
 	HTTP       *http.Client
 	Directory  Directory
-	Key        *ecdsa.PrivateKey // P-256
-	AccountURL string            // set by Register
+	Key        crypto.Signer
+	AccountURL string // set by Register
 
 	mu     sync.Mutex
 	nonces []string // guarded by mu
 }
 
-// NewClient makes a client with a fresh key for the CA of that directory.
+// NewClient makes a client with a fresh P-256 key for the CA of that directory.
 func NewClient(ctx context.Context, httpClient *http.Client, directoryURL string) (*Client, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -167,50 +162,26 @@ func (c *Client) Nonce(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("couldn't get a nonce from %s", c.Directory.NewNonce)
 }
 
-// JWK is the public key as a JWK, its members in the order of RFC 7638.
-func JWK(key *ecdsa.PublicKey) json.RawMessage {
-	point, err := key.Bytes() // 4 || x || y
-	if err != nil {
-		panic(err) // a key this package made
-	}
-	return fmt.Appendf(nil, `{"crv":"P-256","kty":"EC","x":"%s","y":"%s"}`, Encode(point[1:33]), Encode(point[33:]))
-}
-
-// Thumbprint is the key's by RFC 7638.
-func Thumbprint(key *ecdsa.PublicKey) string {
-	sum := sha256.Sum256(JWK(key))
-	return Encode(sum[:])
+// ForgetNonces drops the nonces kept from answers, as after the CA's restart.
+func (c *Client) ForgetNonces() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nonces = nil
 }
 
 // KeyAuthorization answers a token (RFC 8555 §8.1).
 func (c *Client) KeyAuthorization(token string) string {
-	return token + "." + Thumbprint(&c.Key.PublicKey)
-}
-
-// Sign makes a flattened JWS by key over a protected header and a payload.
-func Sign(key crypto.Signer, header map[string]any, payload []byte) []byte {
-	protected, err := json.Marshal(header)
-	if err != nil {
-		panic(err) // a header the test made
-	}
-	input := Encode(protected) + "." + Encode(payload)
-	digest := sha256.Sum256([]byte(input))
-	der, err := key.(*ecdsa.PrivateKey).Sign(rand.Reader, digest[:], crypto.SHA256)
-	if err != nil {
-		panic(err)
-	}
-	return fmt.Appendf(nil, `{"protected":"%s","payload":"%s","signature":"%s"}`,
-		Encode(protected), Encode(payload), Encode(rawSignature(der)))
+	return token + "." + Thumbprint(c.Key.Public())
 }
 
 // Header is the protected header of a good request to url.
 func (c *Client) Header(ctx context.Context, url string) (map[string]any, error) {
 	nonce, err := c.Nonce(ctx)
-	header := map[string]any{"alg": "ES256", "nonce": nonce, "url": url}
+	header := map[string]any{"alg": Algorithm(c.Key.Public()), "nonce": nonce, "url": url}
 	if c.AccountURL != "" {
 		header["kid"] = c.AccountURL
 	} else {
-		header["jwk"] = JWK(&c.Key.PublicKey)
+		header["jwk"] = JWK(c.Key.Public())
 	}
 	return header, err
 }

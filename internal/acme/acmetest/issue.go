@@ -9,26 +9,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"time"
-
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
 )
-
-// rawSignature turns a DER signature over P-256 into the form of JWS.
-func rawSignature(der []byte) []byte {
-	var r, s big.Int
-	input, inner := cryptobyte.String(der), cryptobyte.String{}
-	if !input.ReadASN1(&inner, asn1.SEQUENCE) || !inner.ReadASN1Integer(&r) || !inner.ReadASN1Integer(&s) {
-		panic("a signature that crypto/ecdsa made cannot be read")
-	}
-	raw := make([]byte, 64)
-	r.FillBytes(raw[:32])
-	s.FillBytes(raw[32:])
-	return raw
-}
 
 // Register creates the client's account with the members given.
 func (c *Client) Register(ctx context.Context, members map[string]any) (*Response, error) {
