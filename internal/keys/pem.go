@@ -39,7 +39,8 @@ func Marshal(key crypto.Signer) ([]byte, error) {
 
 // Parse reads the first private key in PEM text, which may hold other blocks
 // too: PKCS#8, SEC 1 or PKCS#1; or sealed: PKCS#8 with PBES2 (PBKDF2 or
-// scrypt, AES-CBC), and SEC 1 or PKCS#1 with OpenSSL's older PEM encryption.
+// scrypt, AES-CBC or 3DES-CBC), and SEC 1 or PKCS#1 with OpenSSL's older PEM
+// encryption.
 // An empty passphrase stands for none; a key that is not sealed needs none and
 // ignores it. Errors wrap ErrSealed and ErrPassphrase where those apply. Parse
 // does not judge the key; see Check.

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/des" //nolint:gosec // what openssl req uses, to read other programs' files
 	"crypto/pbkdf2"
 	"crypto/sha1" //nolint:gosec // the default of PBKDF2, to read other programs' files
 	"crypto/sha256"
@@ -45,6 +46,7 @@ var (
 	oidAES128CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 2}
 	oidAES192CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 22}
 	oidAES256CBC = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42}
+	oid3DESCBC   = asn1.ObjectIdentifier{1, 2, 840, 113549, 3, 7}
 )
 
 // encryptedPrivateKeyInfo is RFC 5958 §3.
@@ -138,8 +140,9 @@ func algorithm(oid asn1.ObjectIdentifier, parameters any) (id pkix.AlgorithmIden
 type sealed struct {
 	derive    func(passphrase []byte) ([]byte, error) // a key of keyLength octets; the costly part
 	keyLength int
-	iv        []byte
-	data      []byte
+	cipher    func(key []byte) (cipher.Block, error)
+	iv        []byte // of the cipher's block size
+	data      []byte // whole blocks
 }
 
 // unseal opens an EncryptedPrivateKeyInfo.
@@ -175,17 +178,19 @@ func parseSealed(der []byte) (*sealed, error) {
 	if err := unmarshal(info.Algorithm.Parameters.FullBytes, &params); err != nil {
 		return nil, err
 	}
-	if len(info.Data) == 0 || len(info.Data)%aes.BlockSize != 0 {
-		return nil, fmt.Errorf("%d octets of data are no whole number of blocks", len(info.Data))
-	}
 	box := &sealed{data: info.Data}
 	if err := box.setEncryption(params.Encryption); err != nil {
 		return nil, err
+	}
+	if len(box.data) == 0 || len(box.data)%len(box.iv) != 0 {
+		return nil, fmt.Errorf("%d octets of data are no whole number of blocks", len(box.data))
 	}
 	return box, box.setDerivation(params.KeyDerivation)
 }
 
 func (s *sealed) setEncryption(id pkix.AlgorithmIdentifier) error {
+	blockSize := aes.BlockSize
+	s.cipher = aes.NewCipher
 	switch {
 	case id.Algorithm.Equal(oidAES128CBC):
 		s.keyLength = 16
@@ -193,14 +198,16 @@ func (s *sealed) setEncryption(id pkix.AlgorithmIdentifier) error {
 		s.keyLength = 24
 	case id.Algorithm.Equal(oidAES256CBC):
 		s.keyLength = 32
+	case id.Algorithm.Equal(oid3DESCBC):
+		s.keyLength, s.cipher, blockSize = 24, des.NewTripleDESCipher, des.BlockSize
 	default:
-		return fmt.Errorf("the cipher %v is not AES-CBC", id.Algorithm)
+		return fmt.Errorf("the cipher %v is neither AES-CBC nor 3DES-CBC", id.Algorithm)
 	}
 	if err := unmarshal(id.Parameters.FullBytes, &s.iv); err != nil {
 		return err
 	}
-	if len(s.iv) != aes.BlockSize {
-		return fmt.Errorf("the initialization vector has %d octets instead of %d", len(s.iv), aes.BlockSize)
+	if len(s.iv) != blockSize {
+		return fmt.Errorf("the initialization vector has %d octets instead of %d", len(s.iv), blockSize)
 	}
 	return nil
 }
@@ -284,14 +291,14 @@ func (s *sealed) open(passphrase []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	block, err := aes.NewCipher(derived)
+	block, err := s.cipher(derived)
 	if err != nil {
 		return nil, err
 	}
 	plain := make([]byte, len(s.data))
 	cipher.NewCBCDecrypter(block, s.iv).CryptBlocks(plain, s.data)
 	pad := int(plain[len(plain)-1])
-	if pad < 1 || pad > aes.BlockSize {
+	if pad < 1 || pad > len(s.iv) {
 		return nil, ErrPassphrase
 	}
 	body, padding := plain[:len(plain)-pad], plain[len(plain)-pad:]

@@ -76,6 +76,7 @@ func TestParseWhatOpenSSLWrites(t *testing.T) {
 		{[]string{"pkcs8", "-topk8", "-in", ec, "-v2", "aes-192-cbc", "-v2prf", "hmacWithSHA512"}, "ENCRYPTED PRIVATE KEY", true},
 		{[]string{"pkcs8", "-topk8", "-in", ec, "-v2", "aes-256-cbc", "-v2prf", "hmacWithSHA1"}, "ENCRYPTED PRIVATE KEY", true},
 		{[]string{"pkcs8", "-topk8", "-in", ec, "-v2", "aes-256-cbc", "-v2prf", "hmacWithSHA384"}, "ENCRYPTED PRIVATE KEY", true},
+		{[]string{"pkcs8", "-topk8", "-in", ec, "-v2", "des3"}, "ENCRYPTED PRIVATE KEY", true},
 		{[]string{"pkcs8", "-topk8", "-in", ec, "-scrypt"}, "ENCRYPTED PRIVATE KEY", true},
 		{[]string{"ec", "-in", ec, "-aes256"}, "EC PRIVATE KEY", true},
 		{[]string{"rsa", "-traditional", "-in", rsa, "-aes128"}, "RSA PRIVATE KEY", true},
@@ -128,7 +129,7 @@ func TestParseRefuses(t *testing.T) {
 	if err := WriteFile(path, generate(t, "P-256")); err != nil {
 		t.Fatal(err)
 	}
-	des := openssl(t, "pkcs8", "-topk8", "-in", path, "-v2", "des3", "-passout", "pass:x")
+	camellia := openssl(t, "pkcs8", "-topk8", "-in", path, "-v2", "camellia-256-cbc", "-passout", "pass:x")
 	pbes1 := openssl(t, "pkcs8", "-topk8", "-in", path, "-v1", "PBE-SHA1-3DES", "-passout", "pass:x")
 	block := func(label, content string) []byte {
 		return pem.EncodeToMemory(&pem.Block{Type: label, Bytes: []byte(content)})
@@ -145,7 +146,7 @@ func TestParseRefuses(t *testing.T) {
 		{block("ENCRYPTED PRIVATE KEY", "x"), "unsupported form of encryption"},
 		{block("DSA PRIVATE KEY", "x"), "openssl pkey"},
 		{x25519, "cannot sign"},
-		{des, "is not AES-CBC; convert the key with: openssl pkcs8"},
+		{camellia, "is neither AES-CBC nor 3DES-CBC; convert the key with: openssl pkcs8"},
 		{pbes1, "is not PBES2"},
 	} {
 		_, err := Parse(test.text, []byte("x"))

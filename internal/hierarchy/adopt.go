@@ -1,0 +1,78 @@
+package hierarchy
+
+import (
+	"crypto"
+	"fmt"
+	"slices"
+	"time"
+
+	"chancery/internal/keys"
+)
+
+// AdoptOptions name the files of an existing PKI. They are copied, never
+// changed.
+type AdoptOptions struct {
+	Dir              string
+	RootFile         string // holds the self-signed certificate
+	IntermediateFile string // the issuing certificate, and those between it and the root, in any order
+	KeyFile          string // the issuing certificate's key, in any form that keys.Parse knows
+	KeyPassphrase    []byte // opens KeyFile; empty when it is not sealed
+	Now              func() time.Time
+}
+
+// Adopt takes over an existing intermediate. It checks that the certificates
+// form a chain of CAs to the root, valid now, with sound keys and signatures,
+// and that the key is the issuing certificate's. Errors name the file and the
+// remedy; they wrap ErrExists if any file of a CA is in the directory, and
+// keys.ErrSealed or keys.ErrPassphrase when the key does not open.
+func Adopt(options AdoptOptions) (*Hierarchy, error) {
+	if err := establish(options.Dir, options.files); err != nil {
+		return nil, fmt.Errorf("couldn't take over the CA: %w", err)
+	}
+	return Load(options.Dir)
+}
+
+func (o AdoptOptions) files() ([]file, error) {
+	root, err := readRoot(o.RootFile)
+	if err != nil {
+		return nil, err
+	}
+	intermediates, err := readCertificates(o.IntermediateFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := keys.ReadSealedFile(o.KeyFile, o.KeyPassphrase)
+	if err != nil {
+		return nil, err
+	}
+	files, err := chainFiles(intermediates, root, key, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := keys.Marshal(key)
+	return append(files, file{KeyFile, plain, keyPerm}), err
+}
+
+// chainFiles checks the certificates that belong to a key and returns them as
+// files.
+func chainFiles(certs []located, root located, key crypto.Signer, now func() time.Time) ([]file, error) {
+	chain, err := arrange(certs, root, key.Public())
+	if err != nil {
+		return nil, err
+	}
+	if err := checkChain(chain, root); err != nil {
+		return nil, err
+	}
+	if now == nil {
+		now = time.Now
+	}
+	for _, c := range append(slices.Clone(chain), root) {
+		if err := checkTime(c.Certificate, now()); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.file, err)
+		}
+	}
+	return []file{
+		{RootFile, encode(root.Certificate), certificatePerm},
+		{IntermediateFile, encode(certificates(chain)...), certificatePerm},
+	}, nil
+}
