@@ -34,7 +34,7 @@ type Options struct {
 	KeyType              string        // as keys.TypeOf names it; default P-256
 	RootLifetime         time.Duration // default 20 years of 365 days
 	IntermediateLifetime time.Duration // default 10 years; cut to the root's
-	Permit               []string      // what the CA may issue for; empty for anything; see below
+	Permit               []string      // what the CA may issue for; empty for anything; see Create
 	Passphrase           []byte        // seals the root's key
 	Now                  func() time.Time
 	Rand                 io.Reader
