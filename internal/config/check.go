@@ -16,7 +16,7 @@ import (
 // check looks for settings that are right by themselves and wrong together.
 func (l *loader) check() {
 	l.checkListeners()
-	l.checkURLs()
+	l.checkURL()
 	l.checkValidation()
 	l.checkACME()
 	l.compileProfiles()
@@ -57,16 +57,12 @@ func isSpecific(host string) bool {
 	return host != "" && (err != nil || !addr.IsUnspecified())
 }
 
-// checkURLs makes sure that the URLs which follow from a listener have a host.
-func (l *loader) checkURLs() {
+// checkURL makes sure that the URL which follows from the listener has a host.
+func (l *loader) checkURL() {
 	c := l.config
-	for _, listener := range []struct{ key, address, urlKey, url string }{
-		{"listen", c.Listen, "external_url", c.ExternalURL}, {"http_listen", c.HTTPListen, "http_url", c.HTTPURL},
-	} {
-		_, port, err := net.SplitHostPort(listener.address)
-		if err == nil && port != "0" && listener.url == "" && c.BaseURL("https", listener.address) == "" {
-			l.mistake(listener.key, "%s is all addresses, so clients can't be told one; set names or %s", listener.address, listener.urlKey)
-		}
+	_, port, err := net.SplitHostPort(c.Listen)
+	if err == nil && port != "0" && c.ExternalURL == "" && c.BaseURL("https", c.Listen) == "" {
+		l.mistake("listen", "%s is all addresses, so clients can't be told one; set names or external_url", c.Listen)
 	}
 }
 

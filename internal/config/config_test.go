@@ -28,9 +28,7 @@ func TestDefaults(t *testing.T) {
 		{c.HTTPListen, "127.0.0.1:9480"},
 		{c.MetricsListen, ""},
 		{c.ExternalURL, "https://127.0.0.1:9443"},
-		{c.HTTPURL, "http://127.0.0.1:9480"},
 		{c.Store.Path, filepath.Join(dir, "chancery.db")},
-		{c.Issuer.Key, filepath.Join(dir, "intermediate.key")},
 		{c.Validation.HTTPPort, 80},
 		{c.Validation.Timeout.Std(), 5 * time.Second},
 		{c.Validation.CAA, "off"},
@@ -91,7 +89,6 @@ func TestParse(t *testing.T) {
 		"http_listen":                             {Value: "127.0.0.1:9480", Source: "default", Restart: true},
 		"names":                                   {Value: "ca.corp,10.0.0.1,fe80::1", Source: "chancery.yaml:3"},
 		"external_url":                            {Value: "https://ca.corp", Source: "default"},
-		"http_url":                                {Value: "http://ca.corp:9480", Source: "default"},
 		"former_urls":                             {Value: "https://old.corp", Source: "chancery.yaml:4"},
 		"log.level":                               {Value: "info", Source: "default"},
 		"validation.resolvers":                    {Value: "10.0.0.53:53,[fd00::53]:53,ns.corp:5353", Source: "chancery.yaml:8"},
@@ -143,7 +140,6 @@ func TestPrecedence(t *testing.T) {
 		"acme.max_identifiers":               {"2", "environment CHANCERY_ACME_MAX_IDENTIFIERS"},
 		"validation.attempts":                {"4", "--set"},
 		"http_listen":                        {"", "environment CHANCERY_HTTP_LISTEN"},
-		"http_url":                           {"", "default"},
 		"names":                              {"", "--set"},
 		"profiles.tls-server.backdate":       {"2m", "environment CHANCERY_PROFILES_TLS_SERVER_BACKDATE"},
 		"profiles.a.backdate":                {"3m", "--set"},
@@ -192,13 +188,13 @@ func TestLoadFindsItsFile(t *testing.T) {
 	if err := os.Mkdir(filepath.Dir(other), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, other, "log: {level: debug}\nissuer: {key: /keys/ca.key}")
+	writeFile(t, other, "log: {level: debug}\nstore: {path: /db/ca.db}")
 	c, err := Load(LoadOptions{File: other})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Dir != filepath.Dir(other) || c.Store.Path != filepath.Join(c.Dir, "chancery.db") || c.Issuer.Key != "/keys/ca.key" {
-		t.Errorf("Dir %s, Store.Path %s, Issuer.Key %s", c.Dir, c.Store.Path, c.Issuer.Key)
+	if c.Dir != filepath.Dir(other) || c.Store.Path != "/db/ca.db" {
+		t.Errorf("Dir %s, Store.Path %s", c.Dir, c.Store.Path)
 	}
 	if c.at("log.level").String() != "my.yaml:1" {
 		t.Errorf("log.level is from %s", c.at("log.level"))
@@ -234,15 +230,15 @@ func TestReloadAndChanges(t *testing.T) {
 }
 
 func TestURLsAndNames(t *testing.T) {
-	for _, test := range []struct{ set, external, http, names string }{
-		{"", "https://127.0.0.1:9443", "http://127.0.0.1:9480", "ip:127.0.0.1"},
-		{"listen=[::1]:443 http_listen=[::1]:80", "https://[::1]", "http://[::1]", "ip:::1"},
-		{"listen=:9443 names=Ca.corp,10.0.0.1", "https://ca.corp:9443", "http://ca.corp:9480", "dns:ca.corp ip:10.0.0.1"},
-		{"listen=0.0.0.0:9443 external_url=https://CA.corp/", "https://ca.corp", "http://ca.corp:9480", "dns:ca.corp"},
-		{"listen=10.0.0.1:1 http_listen=10.0.0.2:2", "https://10.0.0.1:1", "http://10.0.0.2:2", "ip:10.0.0.1"},
-		{"listen=[::]:1 names=fd00::1 http_listen=", "https://[fd00::1]:1", "", "ip:fd00::1"},
-		{"listen=127.0.0.1:0 http_listen=127.0.0.1:0", "", "", "ip:127.0.0.1"},
-		{"external_url=https://a.corp:8443 http_url=http://b.corp:80", "https://a.corp:8443", "http://b.corp", "dns:a.corp ip:127.0.0.1"},
+	for _, test := range []struct{ set, external, names string }{
+		{"", "https://127.0.0.1:9443", "ip:127.0.0.1"},
+		{"listen=[::1]:443 http_listen=[::1]:80", "https://[::1]", "ip:::1"},
+		{"listen=:9443 names=Ca.corp,10.0.0.1", "https://ca.corp:9443", "dns:ca.corp ip:10.0.0.1"},
+		{"listen=0.0.0.0:9443 external_url=https://CA.corp/", "https://ca.corp", "dns:ca.corp"},
+		{"listen=10.0.0.1:1 http_listen=10.0.0.2:2", "https://10.0.0.1:1", "ip:10.0.0.1"},
+		{"listen=[::]:1 names=fd00::1 http_listen=", "https://[fd00::1]:1", "ip:fd00::1"},
+		{"listen=127.0.0.1:0 http_listen=127.0.0.1:0", "", "ip:127.0.0.1"},
+		{"external_url=https://a.corp:8443 ", "https://a.corp:8443", "dns:a.corp ip:127.0.0.1"},
 	} {
 		c, err := Load(LoadOptions{Dir: t.TempDir(), Set: strings.Fields(test.set)})
 		if err != nil {
@@ -250,8 +246,8 @@ func TestURLsAndNames(t *testing.T) {
 			continue
 		}
 		names := fields(c.ServerNames())
-		if c.ExternalURL != test.external || c.HTTPURL != test.http || names != test.names {
-			t.Errorf("%s: %s, %s, %s", test.set, c.ExternalURL, c.HTTPURL, names)
+		if c.ExternalURL != test.external || names != test.names {
+			t.Errorf("%s: %s, %s", test.set, c.ExternalURL, names)
 		}
 	}
 	c := &Config{}

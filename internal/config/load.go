@@ -97,13 +97,8 @@ type loader struct {
 
 // complete fills in what follows from other settings.
 func (c *Config) complete() {
-	for _, path := range []*string{&c.Store.Path, &c.Issuer.Certificate, &c.Issuer.Key, &c.Root.Certificate} {
-		if !filepath.IsAbs(*path) {
-			*path = filepath.Join(c.Dir, *path)
-		}
-	}
-	if c.HTTPURL == "" && c.HTTPListen != "" {
-		c.HTTPURL = c.BaseURL("http", c.HTTPListen)
+	if !filepath.IsAbs(c.Store.Path) {
+		c.Store.Path = filepath.Join(c.Dir, c.Store.Path)
 	}
 	if c.ExternalURL == "" {
 		c.ExternalURL = c.BaseURL("https", c.Listen)

@@ -37,7 +37,7 @@ func normalize(rule, text string) (string, error) {
 		return id.Value, err
 	case "url":
 		return parseURL(text, "https", "http")
-	case "https", "http":
+	case "https":
 		return parseBaseURL(text, rule)
 	}
 	return "", fmt.Errorf("there is no rule %q", rule)

@@ -37,9 +37,6 @@ type Config struct {
 	// What external_url was before, so that clients may go on with the URLs they were given.
 	FormerURLs []string `yaml:"former_urls" is:"https"`
 
-	// The plain HTTP server as clients reach it, http://HOST[:PORT]. Certificates carry it. Empty for http:// and the first of names, the host of external_url or that of http_listen.
-	HTTPURL string `yaml:"http_url" is:"http" optional:"yes"`
-
 	// The most connections that are open at a time; more wait.
 	MaxConnections int `yaml:"max_connections" default:"10000" min:"1" max:"1000000" restart:"yes"`
 
@@ -51,12 +48,6 @@ type Config struct {
 
 	// Where accounts, orders and certificates are kept.
 	Store Store `yaml:"store"`
-
-	// What signs certificates.
-	Issuer Issuer `yaml:"issuer"`
-
-	// What clients trust.
-	Root Root `yaml:"root"`
 
 	// How control of names is proved.
 	Validation Validation `yaml:"validation"`
@@ -96,21 +87,6 @@ type Log struct {
 type Store struct {
 	// The database, relative to the directory of the CA.
 	Path string `yaml:"path" default:"chancery.db" restart:"yes"`
-}
-
-// Issuer says what signs.
-type Issuer struct {
-	// The certificate of the CA that issues, in PEM, relative to the directory of the CA.
-	Certificate string `yaml:"certificate" default:"intermediate.pem" restart:"yes"`
-
-	// Its private key, in PEM, relative to the directory of the CA.
-	Key string `yaml:"key" default:"intermediate.key" restart:"yes"`
-}
-
-// Root says what clients trust.
-type Root struct {
-	// The certificate of the root, in PEM, relative to the directory of the CA.
-	Certificate string `yaml:"certificate" default:"root.pem" restart:"yes"`
 }
 
 // Validation says how control of names is proved, and which part of the

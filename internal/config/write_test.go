@@ -13,7 +13,7 @@ import (
 
 func TestWrite(t *testing.T) {
 	set := []string{
-		"listen=0.0.0.0:9443", "names=ca.corp,10.0.0.1,fd00::1", "metrics_listen=:9100", "issuer.key=keys/ca.key",
+		"listen=0.0.0.0:9443", "names=ca.corp,10.0.0.1,fd00::1", "metrics_listen=:9100", "store.path=db/ca.db",
 		"validation.allow=127.0.0.0/8,::1", "validation.caa=on", "validation.caa_identities=ca.corp", "validation.wait=0",
 		"validation.zone_resolvers.corp.example=10.0.0.53", "acme.eab_required=true", "acme.fault.nonce_reject=0.05",
 		"acme.dns_persist_issuers=true.corp,no", "profiles.web.description=It's \"web\": # yes \\ é", "profiles.tls-server.validity.default=30d",
