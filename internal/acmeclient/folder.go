@@ -1,0 +1,138 @@
+package acmeclient
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"chancery/internal/keys"
+)
+
+// The files of a folder. A renewal replaces them in this order, the private
+// key first, so that a program that reads the certificate and then the key
+// gets no newer certificate than key.
+const (
+	KeyFile       = "key.pem"       // the private key, 0600
+	CertFile      = "cert.pem"      // the certificate
+	ChainFile     = "chain.pem"     // the intermediates, without the root
+	FullchainFile = "fullchain.pem" // both
+	RecordFile    = "renewal.json"  // how it was obtained: what renew needs
+)
+
+var folderFiles = [...]string{KeyFile, CertFile, ChainFile, FullchainFile, RecordFile}
+
+// folder is a directory that holds one certificate, locked for one process.
+//
+// A change is first staged: all new files are written beside the old ones,
+// under hidden names, the record last. Once the staged record is there the
+// change is decided; what is left is to rename. A crash before that leaves the
+// old files, a crash after it is finished by the next process that opens the
+// folder.
+type folder struct {
+	path string
+	lock *os.File
+}
+
+var errBusy = errors.New("another process works on it")
+
+// openFolder takes a directory and repairs what a crash has left. It makes the
+// directory when asked to.
+func openFolder(path string, make bool) (*folder, error) {
+	if make {
+		if err := os.MkdirAll(path, 0o755); err != nil { //nolint:gosec // certificates are public; the key has its own mode
+			return nil, fmt.Errorf("couldn't make the directory: %w", err)
+		}
+	}
+	lock, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't open the directory: %w", err)
+	}
+	f := &folder{path, lock}
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errBusy
+	}
+	if err == nil {
+		err = f.recover()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("couldn't take %s: %w", path, err), lock.Close())
+	}
+	return f, nil
+}
+
+func (f *folder) close() { _ = f.lock.Close() }
+
+func (f *folder) file(name string) string   { return filepath.Join(f.path, name) }
+func (f *folder) staged(name string) string { return filepath.Join(f.path, "."+name+".next") }
+
+func (f *folder) has(name string) bool {
+	_, err := os.Lstat(f.file(name))
+	return err == nil
+}
+
+// replace puts files, by their names, in the place of the old ones. The record
+// must be among them. A name that is missing leaves the old file.
+func (f *folder) replace(files map[string][]byte, owner *Owner) error {
+	for _, name := range folderFiles {
+		content, given := files[name]
+		if !given {
+			continue
+		}
+		mode := fs.FileMode(0o644)
+		if name == KeyFile {
+			mode = 0o600
+		}
+		if err := writeFile(f.staged(name), content, mode, owner); err != nil {
+			return errors.Join(err, f.recover())
+		}
+	}
+	return f.recover()
+}
+
+// recover finishes a change that was decided, and removes one that was not.
+func (f *folder) recover() error {
+	_, err := os.Lstat(f.staged(RecordFile))
+	decided := err == nil
+	changed := false
+	for _, name := range folderFiles {
+		if decided {
+			err = os.Rename(f.staged(name), f.file(name))
+		} else {
+			err = os.Remove(f.staged(name))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("couldn't write %s: %w", name, err)
+		}
+		changed = changed || err == nil
+	}
+	if !changed {
+		return nil
+	}
+	return keys.SyncDir(f.path)
+}
+
+// writeFile writes a file, durably and as a whole: after a crash there is the
+// new one or the old one.
+func writeFile(path string, content []byte, mode fs.FileMode, owner *Owner) error {
+	dir := filepath.Dir(path)
+	file, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("couldn't write %s: %w", path, err)
+	}
+	_, err = file.Write(content)
+	if err == nil && owner != nil {
+		err = file.Chown(owner.uid, owner.gid)
+	}
+	err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("couldn't write %s: %w", path, err), os.Remove(file.Name()))
+	}
+	return keys.SyncDir(dir)
+}

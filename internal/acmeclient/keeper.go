@@ -1,0 +1,261 @@
+package acmeclient
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mholt/acmez/v3/acme"
+
+	"chancery/internal/identifier"
+	"chancery/internal/keys"
+)
+
+// Keeper gets certificates and keeps them in folders.
+type Keeper struct {
+	UserAgent string
+	Report    func(Event) // may be nil
+	Now       func() time.Time
+	Rand      io.Reader
+}
+
+// Result is what Issue and Renew have done.
+type Result struct {
+	Dir             string
+	Renewed         bool                // false when it was not due
+	Due             time.Time           // when it is due
+	Chain           []*x509.Certificate // what the folder holds now, leaf first
+	Files           []string            // what was written
+	P12PasswordFile string              // "" when there is no PKCS#12 file
+}
+
+// Agreement is what a new account may need. The zero value is for a server
+// that asks for nothing.
+type Agreement struct {
+	EAB         *acme.EAB // external account binding
+	AcceptTerms bool
+}
+
+// Issue gets a certificate and puts it in dir. A folder that holds something
+// else is left as it is: the error wraps ErrOccupied.
+func (k *Keeper) Issue(ctx context.Context, dir string, r Record, agreed Agreement) (*Result, error) {
+	names, err := r.identifiers()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.Method.Check(names); err != nil {
+		return nil, err
+	}
+	f, err := openFolder(dir, true)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	if err := checkFree(f, r, names); err != nil {
+		return nil, err
+	}
+	j := &job{Keeper: k, folder: f, record: r, names: names, agreed: agreed}
+	return j.run(ctx)
+}
+
+// Renew renews the certificate in a folder, when it is due or force is set.
+func (k *Keeper) Renew(ctx context.Context, dir string, force bool) (*Result, error) {
+	f, err := openFolder(dir, false)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	r, err := ReadRecord(dir)
+	if err != nil {
+		return nil, err
+	}
+	names, err := r.identifiers()
+	if err != nil {
+		return nil, err
+	}
+	chain, err := ReadCertificates(f.file(FullchainFile))
+	if err != nil {
+		return nil, err
+	}
+	j := &job{Keeper: k, folder: f, record: r, names: names, old: chain[0]}
+	if due, err := j.due(ctx); err != nil && !force {
+		return nil, err
+	} else if k.Now().Before(due) && !force {
+		return &Result{Dir: dir, Due: due, Chain: chain}, nil
+	}
+	return j.run(ctx)
+}
+
+// job is one certificate on its way into a folder.
+type job struct {
+	*Keeper
+	folder *folder
+	record Record
+	names  []identifier.Identifier
+	agreed Agreement
+	old    *x509.Certificate // the one that is renewed; nil for the first
+}
+
+func (j *job) client() (*Client, error) {
+	return New(Config{
+		Server: j.record.Server, RootFile: j.record.Root, Accounts: j.record.Accounts,
+		EAB: j.agreed.EAB, AcceptTerms: j.agreed.AcceptTerms,
+		UserAgent: j.UserAgent, Report: j.Report, Rand: j.Rand,
+	})
+}
+
+func (j *job) due(ctx context.Context) (time.Time, error) {
+	client, err := j.client()
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer client.Close()
+	return client.Due(ctx, j.old)
+}
+
+// run finds out all that could fail on this side, then gets the certificate and
+// writes the files.
+func (j *job) run(ctx context.Context) (*Result, error) {
+	owner, err := ParseOwner(j.record.Owner)
+	if err != nil {
+		return nil, err
+	}
+	key, isNew, err := j.key()
+	if err != nil {
+		return nil, err
+	}
+	if err := j.ensurePassword(owner); err != nil {
+		return nil, err
+	}
+	client, err := j.client()
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	chain, err := client.Obtain(ctx, Request{
+		Names: j.names, Profile: j.record.Profile, Key: key, Method: j.record.Method, Replaces: j.old,
+	})
+	if err != nil {
+		return nil, err
+	}
+	files, err := j.content(key, isNew, chain)
+	if err != nil {
+		return nil, err
+	}
+	return j.write(files, owner, chain)
+}
+
+// key returns the key for the certificate, and whether it is to be written.
+func (j *job) key() (key crypto.Signer, isNew bool, err error) {
+	switch {
+	case j.record.Key != "":
+		key, err = keys.ReadFile(j.record.Key)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = &Error{op: "use the key", err: err, hint: "without --key a new one is made"}
+		}
+	case j.old != nil && j.record.ReuseKey:
+		key, err = keys.ReadFile(j.folder.file(KeyFile))
+	default:
+		isNew = true
+		key, err = keys.Generate(j.Rand, j.record.KeyType)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return key, isNew, keys.Check(key.Public())
+}
+
+// content is what will be written, by path or, for the folder's files, by name.
+func (j *job) content(key crypto.Signer, isNew bool, chain []*x509.Certificate) (files map[string][]byte, err error) {
+	leaf, rest := encodePEM(chain[:1]), encodePEM(chain[1:])
+	files = map[string][]byte{CertFile: leaf, ChainFile: rest, FullchainFile: slices.Concat(leaf, rest)}
+	if files[RecordFile], err = j.record.encode(); err != nil {
+		return nil, err
+	}
+	if isNew {
+		if files[KeyFile], err = keys.Marshal(key); err != nil {
+			return nil, fmt.Errorf("couldn't encode the key: %w", err)
+		}
+	}
+	if j.record.P12 != "" {
+		if files[j.record.P12], err = encodeP12(j.record.P12PasswordFile, key, chain); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// write puts the PKCS#12 file into place, then the folder's files. The first is
+// complete by itself: after a crash between the two the folder is still due,
+// and both are written again.
+func (j *job) write(files map[string][]byte, owner *Owner, chain []*x509.Certificate) (*Result, error) {
+	result := &Result{Dir: j.folder.path, Renewed: true, Due: fallbackDue(chain[0]), Chain: chain}
+	if p12 := j.record.P12; p12 != "" {
+		if err := writeFile(p12, files[p12], 0o600, owner); err != nil {
+			return nil, err
+		}
+		result.Files, result.P12PasswordFile = []string{p12}, j.record.P12PasswordFile
+	}
+	if err := j.folder.replace(files, owner); err != nil {
+		return nil, err
+	}
+	for _, name := range folderFiles {
+		if _, written := files[name]; written {
+			result.Files = append(result.Files, j.folder.file(name))
+		}
+	}
+	return result, nil
+}
+
+// ErrOccupied is wrapped when a folder holds something that would be lost.
+var ErrOccupied = errors.New("it holds something else")
+
+// checkFree refuses to replace what is not a certificate for the same names
+// that was put there by Issue.
+func checkFree(f *folder, r Record, names []identifier.Identifier) error {
+	occupied := func(format string, args ...any) error {
+		return &Error{op: "write to " + f.path, err: fmt.Errorf("%w: %s", ErrOccupied, fmt.Sprintf(format, args...)),
+			hint: "choose another directory with --out"}
+	}
+	if r.Key != "" && f.has(KeyFile) && !isSameFile(r.Key, f.file(KeyFile)) {
+		return occupied("%s is not the key given with --key", KeyFile)
+	}
+	if !f.has(RecordFile) {
+		for _, name := range folderFiles {
+			if f.has(name) && !(r.Key != "" && name == KeyFile) {
+				return occupied("%s was not written by this command", name)
+			}
+		}
+		return nil
+	}
+	before, err := ReadRecord(f.path)
+	if err != nil {
+		return err
+	}
+	old, err := before.identifiers()
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(sorted(old), sorted(names)) {
+		return occupied("the certificate of %s", strings.Join(before.Names, ", "))
+	}
+	return nil
+}
+
+func sorted(names []identifier.Identifier) []identifier.Identifier {
+	return identifier.Normalize(slices.Clone(names))
+}
+
+func isSameFile(a, b string) bool {
+	realA, errA := filepath.EvalSymlinks(a)
+	realB, errB := filepath.EvalSymlinks(b)
+	return errA == nil && errB == nil && realA == realB
+}
