@@ -45,13 +45,8 @@ func (c caddy) obtain(t *testing.T, o order) []byte {
 	write(t, file, []byte(c.caddyfile(o)))
 	server := c.launch(t, "caddy", "run", "--config", file, "--adapter", "caddyfile")
 	var chain []byte
-	c.await(t, "Caddy to serve HTTPS", func() (err error) {
-		select {
-		case <-server.ended:
-			t.Fatalf("Caddy ended: %v", server.err)
-		default:
-		}
-		chain, err = c.visit(t, o.names[0])
+	c.await(t, server, "Caddy to serve HTTPS", func() (err error) {
+		chain, err = c.visit(t, c.own+":"+alpnPort, o.names[0])
 		return err
 	})
 	if err := server.stop(); err != nil {

@@ -176,7 +176,7 @@ func (s *site) checkUsage(t *testing.T) {
 		{[]string{"certs", "list", "--no-such-flag"}, 2, "no-such-flag"},
 		{[]string{"certs", "show", "--dir", s.dir, "00ff"}, 1, "00ff"},
 		{[]string{"config", "check", "--dir", s.dir, "--set", "validation.http_prot=80"}, 1, "validation.http_port"},
-		{[]string{"serve", "--dir", s.dir}, 1, "in use"},
+		{[]string{"serve", "--dir", s.dir}, 1, "uses it"},
 	} {
 		stdout, stderr, err := s.try(t, nil, chancery, test.args...)
 		expectExit(t, err, test.code)
@@ -201,7 +201,7 @@ func (s *site) checkRestart(t *testing.T) {
 	s.chancery(t, "backup", "--dir", s.dir, backup)
 	_, stderr, err := s.try(t, nil, chancery, "restore", backup, "--dir", s.dir)
 	expectExit(t, err, 1)
-	expectContains(t, stderr, "in use")
+	expectContains(t, stderr, "uses it")
 
 	lost := s.issue(t, "lost.own."+zoneName)
 	s.chancery(t, "reload", "--dir", s.dir)

@@ -22,7 +22,7 @@ const (
 	zone     = zoneName + "."
 )
 
-// serveNames answers for example.test over UDP and TCP: names under "own" lead to
+// serveNames answers for example.test and localhost over UDP and TCP: names under "own" lead to
 // s.own, others to s.web, and TXT records are what the files of s.txt/NAME hold.
 func serveNames(t *testing.T, s *site) {
 	t.Helper()
@@ -49,17 +49,13 @@ func (s *site) answer(w dns.ResponseWriter, request *dns.Msg) {
 	reply.Authoritative = true
 	question := request.Question[0]
 	name := strings.ToLower(question.Name)
-	if !dns.IsSubDomain(zone, name) {
+	if !dns.IsSubDomain(zone, name) && name != "localhost." {
 		reply.Rcode = dns.RcodeNameError
 	}
 	header := dns.RR_Header{Name: question.Name, Rrtype: question.Qtype, Class: dns.ClassINET, Ttl: 1}
 	switch question.Qtype {
 	case dns.TypeA:
-		address := s.web
-		if strings.Contains(name, ".own.") {
-			address = s.own
-		}
-		reply.Answer = append(reply.Answer, &dns.A{Hdr: header, A: net.ParseIP(address)})
+		reply.Answer = append(reply.Answer, &dns.A{Hdr: header, A: net.ParseIP(s.addressOf(name))})
 	case dns.TypeTXT:
 		for _, value := range s.textRecords(name) {
 			reply.Answer = append(reply.Answer, &dns.TXT{Hdr: header, Txt: []string{value}})
@@ -74,6 +70,17 @@ func (s *site) answer(w dns.ResponseWriter, request *dns.Msg) {
 		}
 	}
 	_ = w.WriteMsg(reply) // the asker is gone: nothing to do
+}
+
+// addressOf returns where a name leads.
+func (s *site) addressOf(name string) string {
+	switch {
+	case name == "localhost.": // RFC 6761 §6.3
+		return "127.0.0.1"
+	case strings.Contains(name, ".own."):
+		return s.own
+	}
+	return s.web
 }
 
 // textRecords reads the values of a TXT record; none where the name has no folder.

@@ -104,7 +104,7 @@ func (s *site) up(t *testing.T, settings ...string) {
 		args = append(args, "--set", setting)
 	}
 	s.server = s.launch(t, chancery, args...)
-	s.await(t, "the server to be ready", func() error { return s.get("/readyz") })
+	s.await(t, s.server, "the server to be ready", func() error { return s.get("/readyz") })
 }
 
 // get asks the server for a page over HTTPS and expects 200.
@@ -159,8 +159,8 @@ func (s *site) roots() (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// await polls until ready returns nil, the server ends, or half a minute passes.
-func (s *site) await(t *testing.T, what string, ready func() error) {
+// await polls until ready returns nil, the process ends, or half a minute passes.
+func (s *site) await(t *testing.T, process *process, what string, ready func() error) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -172,8 +172,8 @@ func (s *site) await(t *testing.T, what string, ready func() error) {
 		}
 		select {
 		case <-tick.C:
-		case <-s.server.ended:
-			t.Fatalf("while waiting for %s the server ended: %v", what, s.server.err)
+		case <-process.ended:
+			t.Fatalf("while waiting for %s the process ended: %v", what, process.err)
 		case <-deadline:
 			t.Fatalf("waited in vain for %s: %v", what, err)
 		}

@@ -180,20 +180,20 @@ func serveAutocert(t *testing.T, s *site, name string, cache autocert.Cache) []b
 		_ = server.Close()
 		<-done
 	}()
-	chain, err := s.visit(t, name)
+	chain, err := s.visit(t, s.own+":"+alpnPort, name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return chain
 }
 
-// visit fetches https://name/ from s.own, trusting the site's root only, and
+// visit fetches https://name/ from an address, trusting the site's root only, and
 // returns the chain that the server showed.
-func (s *site) visit(t *testing.T, name string) ([]byte, error) {
+func (s *site) visit(t *testing.T, address, name string) ([]byte, error) {
 	t.Helper()
 	client := s.trusting(t)
 	client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(s.own, alpnPort))
+		return new(net.Dialer).DialContext(ctx, network, address)
 	}
 	resp, err := client.Get("https://" + name + "/")
 	if err != nil {
