@@ -17,13 +17,19 @@ import (
 )
 
 // withClient runs use with a client of the running server or, when none runs,
-// of the store.
+// of the store. A server is reached even if the configuration is broken by now;
+// what --set says must be right in any case.
 func (a *app) withClient(ctx context.Context, use func(*admin.Client) error) (err error) {
-	c, err := a.config()
+	if len(a.set) > 0 {
+		if _, err := a.config(); err != nil {
+			return err
+		}
+	}
+	audit, err := observe.NewLogger(a.Err, "text", slog.LevelInfo)
 	if err != nil {
 		return err
 	}
-	client, err := a.connect(ctx, c)
+	client, err := server.Connect(ctx, a.directory(), a.offlineConfig, audit)
 	if err != nil {
 		return err
 	}
@@ -31,15 +37,13 @@ func (a *app) withClient(ctx context.Context, use func(*admin.Client) error) (er
 	return use(client)
 }
 
-func (a *app) connect(ctx context.Context, c *config.Config) (*admin.Client, error) {
-	if err := checkAuthority(c); err != nil {
-		return nil, err
-	}
-	log, err := observe.NewLogger(a.Err, a.logFormat(c), slog.LevelInfo)
+// offlineConfig is the configuration of a CA that exists.
+func (a *app) offlineConfig() (*config.Config, error) {
+	c, err := a.config()
 	if err != nil {
 		return nil, err
 	}
-	return server.Connect(ctx, c, log)
+	return c, checkAuthority(c)
 }
 
 // checkAuthority reports whether there is a certificate authority in the

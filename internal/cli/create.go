@@ -35,15 +35,23 @@ func inLockedDir(dir string, run func() error) (err error) {
 	return run()
 }
 
+const storePath = "store.path"
+
 // writeConfig writes what was set, on the command line and in the environment,
 // into a new chancery.yaml. One that is there already is kept, unless there is
 // something to write and the person at the terminal agrees.
 func (a *app) writeConfig(c *config.Config) error {
 	var set []string
 	for _, setting := range c.Settings() {
-		if setting.Source == "--set" || strings.HasPrefix(setting.Source, "environment ") {
-			set = append(set, setting.Key+"="+setting.Value)
+		if setting.Source != "--set" && !strings.HasPrefix(setting.Source, "environment ") {
+			continue
 		}
+		if setting.Key == storePath { // relative to the directory where it is read again
+			if within, err := filepath.Rel(c.Dir, setting.Value); err == nil {
+				setting.Value = within
+			}
+		}
+		set = append(set, setting.Key+"="+setting.Value)
 	}
 	path := filepath.Join(c.Dir, config.FileName)
 	err := config.Write(path, set)
@@ -147,11 +155,28 @@ func (a *app) askPassphrase() ([]byte, error) {
 	return first, err
 }
 
+// checkFree refuses a directory with a CA in it, or a part of one, before
+// anything is asked or written.
+func checkFree(dir string) error {
+	_, err := hierarchy.Load(dir)
+	switch {
+	case err == nil:
+		return fmt.Errorf("couldn't create a CA in %s: %w", dir, hierarchy.ErrExists)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	default:
+		return err
+	}
+}
+
 // createAuthority makes a new root and intermediate, with the configuration
 // that was set. It returns the path of the passphrase's file when that was
 // generated.
 func (a *app) createAuthority(c *config.Config, permit []string, from passphraseSource) (generated string, err error) {
 	err = inLockedDir(c.Dir, func() error {
+		if err := checkFree(c.Dir); err != nil {
+			return err
+		}
 		passphrase, path, err := a.passphrase(c.Dir, from)
 		if err != nil {
 			return err

@@ -113,6 +113,9 @@ func (a *app) init(c *config.Config, f initFlags) error {
 func (a *app) initRequest(c *config.Config, path string) error {
 	var request []byte
 	err := inLockedDir(c.Dir, func() (err error) {
+		if err = checkFree(c.Dir); err != nil {
+			return err
+		}
 		if err = a.writeConfig(c); err == nil {
 			request, err = hierarchy.CreateRequest(hierarchy.Options{Dir: c.Dir})
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -123,6 +124,15 @@ func (a *app) loadOptions() config.LoadOptions {
 		options.Dir = cmp.Or(a.env("CHANCERY_DIR"), defaultDir)
 	}
 	return options
+}
+
+// directory is where the CA is.
+func (a *app) directory() string {
+	options := a.loadOptions()
+	if options.Dir == "" {
+		return filepath.Dir(options.File)
+	}
+	return options.Dir
 }
 
 // addFileFlag gives a command --config.

@@ -22,18 +22,23 @@ const (
 	lockRetry = 50 * time.Millisecond
 )
 
-// Connect returns a client of the server that runs on the directory of c. When
-// none runs, it takes the directory, and the client works on the store itself;
-// audit gets the trail then. The client must be closed.
-func Connect(ctx context.Context, c *config.Config, audit *slog.Logger) (*admin.Client, error) {
+// Connect returns a client of the server that runs on the directory dir. When
+// none runs, it takes the directory, and the client works on the store itself:
+// then only load is called, for the configuration, and audit gets the trail.
+// The client must be closed.
+func Connect(ctx context.Context, dir string, load func() (*config.Config, error), audit *slog.Logger) (*admin.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
-	socket := filepath.Join(c.Dir, socketName)
+	socket := filepath.Join(dir, socketName)
 	for {
 		if answers(ctx, socket) {
 			return admin.Dial(socket), nil
 		}
-		lock, err := sqlite.LockDir(c.Dir)
+		c, err := load()
+		if err != nil {
+			return nil, err
+		}
+		lock, err := sqlite.LockDir(dir)
 		if err == nil {
 			return openOffline(context.WithoutCancel(ctx), c, audit, lock.Close)
 		}

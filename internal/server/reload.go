@@ -24,10 +24,13 @@ func (s *Server) Reload(context.Context) (admin.Reloaded, error) {
 		return reloaded, err
 	}
 	for _, change := range s.config.Changes(next) {
+		if !change.Restart {
+			reloaded.Changed = append(reloaded.Changed, change.Key)
+		}
+	}
+	for _, change := range s.options.Config.Changes(next) { // what the server was started with
 		if change.Restart {
 			reloaded.Restart = append(reloaded.Restart, change.Key)
-		} else {
-			reloaded.Changed = append(reloaded.Changed, change.Key)
 		}
 	}
 	// All that can fail comes before anything that changes the server.

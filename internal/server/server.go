@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -153,4 +154,14 @@ func (s *Server) ready(ctx context.Context) error {
 		return fmt.Errorf("the store does not answer: %w", err)
 	}
 	return s.authority.Ready()
+}
+
+// Address is where a listener listens: "https", "http" or "metrics"; "" when
+// there is none of that name. It tells the port that the system chose.
+func (s *Server) Address(name string) string {
+	listener := map[string]net.Listener{"https": s.listeners.https, "http": s.listeners.http, "metrics": s.listeners.metrics}[name]
+	if listener == nil {
+		return ""
+	}
+	return listener.Addr().String()
 }
