@@ -210,7 +210,7 @@ func (s *site) checkRestart(t *testing.T) {
 	}
 	s.expectStatus(t, read(t, lost), "valid") // from the store, without a server
 	s.chancery(t, "restore", backup, "--dir", s.dir)
-	s.up(t)
+	s.serve(t, "up")
 	s.expectStatus(t, read(t, kept), "valid")
 	if _, _, err := s.try(t, nil, chancery, "certs", "show", "--dir", s.dir, serial(t, read(t, lost))); err == nil {
 		t.Error("the backup knows a certificate that is younger than it")

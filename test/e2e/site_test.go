@@ -85,16 +85,16 @@ func newSite(t *testing.T) *site {
 func start(t *testing.T, settings ...string) *site {
 	t.Helper()
 	s := newSite(t)
-	s.up(t, settings...)
+	s.serve(t, "up", settings...)
 	return s
 }
 
-// up runs `chancery up` and waits until it is ready.
-func (s *site) up(t *testing.T, settings ...string) {
+// serve runs `chancery up` or `chancery serve` and waits until it is ready.
+func (s *site) serve(t *testing.T, command string, settings ...string) {
 	t.Helper()
 	args := []string{
-		"up", "--dir", s.dir, "--listen", s.ca + ":" + httpsPort, "--name", s.ca,
-		"--set", "http_listen=" + s.ca + ":" + plainPort,
+		command, "--dir", s.dir, "--listen", s.ca + ":" + httpsPort,
+		"--set", "names=" + s.ca, "--set", "http_listen=" + s.ca + ":" + plainPort,
 		"--set", "validation.http_port=" + challengePort,
 		"--set", "validation.tls_port=" + alpnPort,
 		"--set", "validation.resolvers=" + s.ca + ":" + dnsPort,
