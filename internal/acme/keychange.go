@@ -18,11 +18,13 @@ func (d *Door) changeKey(ctx context.Context, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if inner.JWK.Thumbprint == r.account.key.Thumbprint {
+		return nil, r.keyInUse(r.account.ID)
+	}
 	stored, err := d.deps.Store.ChangeKey(ctx, r.account.ID, r.account.key.Thumbprint,
 		store.AccountKey{Thumbprint: inner.JWK.Thumbprint, JWK: inner.JWK.JSON})
 	if holder, ok := errors.AsType[*store.KeyInUseError](err); ok {
-		return nil, newProblem(malformed, "the new key belongs to an account already; Location names it").
-			with(http.StatusConflict).set("Location", r.url("account", holder.HolderID))
+		return nil, r.keyInUse(holder.HolderID)
 	}
 	if err != nil {
 		return nil, failure.Wrap("change account key", err)
@@ -30,6 +32,11 @@ func (d *Door) changeKey(ctx context.Context, r *request) (*response, error) {
 	d.accounts.forget(r.account.ID)
 	d.audit(ctx, "account.key_changed", r.account.ID, slog.String("key", inner.JWK.Thumbprint))
 	return r.showAccount(stored), nil
+}
+
+func (r *request) keyInUse(holderID string) error {
+	return newProblem(malformed, "the new key belongs to an account already; Location names it").
+		with(http.StatusConflict).set("Location", r.url("account", holderID))
 }
 
 // openInner checks the inner JWS: that it is by the key it carries, made for

@@ -130,6 +130,11 @@ func (c *Client) Do(ctx context.Context, method, url, contentType string, body [
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
+	return c.Send(req)
+}
+
+// Send sends any HTTP request, and keeps the nonce of the answer.
+func (c *Client) Send(req *http.Request) (*Response, error) {
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
 		return nil, err
