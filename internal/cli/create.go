@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
 
 	"chancery/internal/config"
 	"chancery/internal/hierarchy"
+	"chancery/internal/identifier"
 	"chancery/internal/keys"
 	"chancery/internal/store/sqlite"
 )
@@ -185,8 +188,32 @@ func (a *app) createAuthority(c *config.Config, permit []string, from passphrase
 		if err := a.writeConfig(c); err != nil {
 			return err
 		}
-		_, err = hierarchy.Create(hierarchy.Options{Dir: c.Dir, Permit: permit, Passphrase: passphrase})
+		_, err = hierarchy.Create(hierarchy.Options{Dir: c.Dir, Permit: withOwnNames(permit, c), Passphrase: passphrase})
 		return err
 	})
 	return generated, err
+}
+
+// withOwnNames adds the server's own names to what a root permits: without
+// them the CA could not certify its own HTTPS server.
+func withOwnNames(permit []string, c *config.Config) []string {
+	if len(permit) == 0 {
+		return nil // no constraints at all
+	}
+	for _, name := range c.ServerNames() {
+		if !slices.ContainsFunc(permit, func(subtree string) bool { return covers(subtree, name) }) {
+			permit = append(permit, name.Value)
+		}
+	}
+	return permit
+}
+
+// covers reports whether a domain or network of --permit holds name.
+func covers(subtree string, name identifier.Identifier) bool {
+	if name.Type == identifier.IP {
+		network, err := netip.ParsePrefix(subtree)
+		return err == nil && network.Contains(name.Addr())
+	}
+	domain := strings.ToLower(strings.TrimPrefix(subtree, "."))
+	return name.Value == domain || strings.HasSuffix(name.Value, "."+domain)
 }

@@ -56,7 +56,7 @@ elsewhere to sign; --intermediate (and --root) later bring the answer.`,
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.names, "name", nil, "host name or address of this server, may be repeated; the first is in all URLs")
 	flags.StringVar(&f.listen, "listen", "", "HOST:PORT of the HTTPS server")
-	flags.StringSliceVar(&f.permit, "permit", nil, "domains and networks the new root may issue for (name constraints)")
+	flags.StringSliceVar(&f.permit, "permit", nil, "domains and networks the new root may issue for, beside the server's own names (name constraints)")
 	flags.StringVar(&f.root, "root", "", "root certificate of an existing CA, PEM")
 	flags.StringVar(&f.intermediate, "intermediate", "", "issuing certificate of an existing CA, and those above it, PEM")
 	flags.StringVar(&f.key, "key", "", "private key of --intermediate, PEM")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -67,12 +68,13 @@ func printTable[T any](w, stderr io.Writer, header string, items iter.Seq2[T, er
 	return table.Flush()
 }
 
-// fields writes the facts about one thing, one a line. Empty values are left out.
-func printFields(w io.Writer, pairs ...string) error {
+// printFields writes the facts about one thing, a name and a value each, one a
+// line. Empty values are left out.
+func printFields(w io.Writer, facts ...string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			fmt.Fprintf(table, "%s\t%s\n", pairs[i], pairs[i+1])
+	for fact := range slices.Chunk(facts, 2) {
+		if fact[1] != "" {
+			fmt.Fprintln(table, strings.Join(fact, "\t"))
 		}
 	}
 	return table.Flush()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"text/template"
@@ -30,15 +31,15 @@ Validations may reach loopback addresses, because this is "up"; "serve" does not
 {{- end}}
 
 Trust the root on machines that are to accept these certificates:
-  Debian, Ubuntu  sudo cp {{.Root}} /usr/local/share/ca-certificates/chancery.crt && sudo update-ca-certificates
-  Fedora, RHEL    sudo cp {{.Root}} /etc/pki/ca-trust/source/anchors/chancery.pem && sudo update-ca-trust
-  macOS           sudo security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain {{.Root}}
+  Debian, Ubuntu  {{.Sudo}}cp {{.Root}} /usr/local/share/ca-certificates/chancery.crt && {{.Sudo}}update-ca-certificates
+  Fedora, RHEL    {{.Sudo}}cp {{.Root}} /etc/pki/ca-trust/source/anchors/chancery.pem && {{.Sudo}}update-ca-trust
+  macOS           {{.Sudo}}security add-trusted-cert -d -r trustRoot -k /Library/Keychains/System.keychain {{.Root}}
 
 Get a certificate for {{.Name}}:
   certbot
-    sudo REQUESTS_CA_BUNDLE={{.Root}} certbot certonly --standalone --server {{.Directory}} --agree-tos --register-unsafely-without-email{{.CertbotPort}}{{if .EAB}} --eab-kid KID --eab-hmac-key HMAC{{end}} -d {{.Name}}
+    {{.Sudo}}REQUESTS_CA_BUNDLE={{.Root}} certbot certonly --standalone --server {{.Directory}} --agree-tos --register-unsafely-without-email{{.CertbotPort}}{{if .EAB}} --eab-kid KID --eab-hmac-key HMAC{{end}} -d {{.Name}}
   lego
-    sudo LEGO_CA_CERTIFICATES={{.Root}} lego --server {{.Directory}} --accept-tos --email admin@{{.Name}} --http{{.LegoPort}}{{if .EAB}} --eab --kid KID --hmac HMAC{{end}} --domains {{.Name}} run
+    {{.Sudo}}LEGO_CA_CERTIFICATES={{.Root}} lego --server {{.Directory}} --accept-tos --email admin@{{.Name}} --http{{.LegoPort}}{{if .EAB}} --eab --kid KID --hmac HMAC{{end}} --domains {{.Name}} run
   Caddy, in a Caddyfile
     {{.Name}} {
         tls {
@@ -60,6 +61,7 @@ Accounts need a key: "chancery eab create" makes KID and HMAC.
 
 type welcomeFacts struct {
 	Directory, Root, Fingerprint, Passphrase string
+	Sudo                                     string // "" for root
 	Loopback, EAB                            bool
 	Name, CertbotPort, LegoPort              string
 }
@@ -84,6 +86,9 @@ func factsFor(c *config.Config, certificate *x509.Certificate, directory, passph
 	facts := welcomeFacts{
 		Directory: directory, Root: shellWord(root), Fingerprint: hierarchy.Fingerprint(certificate),
 		Passphrase: passphrase, EAB: c.ACME.EABRequired, Name: exampleName(directory),
+	}
+	if os.Geteuid() != 0 {
+		facts.Sudo = "sudo "
 	}
 	for _, allowed := range c.Validation.Allow {
 		facts.Loopback = facts.Loopback || allowed.Addr().IsLoopback()
