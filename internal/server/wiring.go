@@ -158,19 +158,20 @@ func annotate(ctx context.Context, key, value string) {
 func (s *Server) newValidator(c *config.Config) (*validation.Validator, error) {
 	v := c.Validation
 	return validation.New(validation.Config{
-		HTTPPort:       v.HTTPPort,
-		TLSPort:        v.TLSPort,
-		Timeout:        v.Timeout.Std(),
-		Resolvers:      v.Resolvers,
-		ZoneResolvers:  v.ZoneResolvers,
-		Allow:          v.Allow,
-		Deny:           v.Deny,
-		Only:           v.Only,
-		OwnListeners:   s.listeners.addresses,
-		CAA:            v.CAA == "on",
-		CAAIdentities:  v.CAAIdentities,
-		PersistIssuers: c.ACME.DNSPersistIssuers,
-		Now:            s.now,
+		HTTPPort:          v.HTTPPort,
+		TLSPort:           v.TLSPort,
+		Timeout:           v.Timeout.Std(),
+		Resolvers:         v.Resolvers,
+		ZoneResolvers:     v.ZoneResolvers,
+		Allow:             v.Allow,
+		Deny:              v.Deny,
+		Only:              v.Only,
+		OwnListeners:      s.listeners.addresses,
+		CAA:               v.CAA == "on",
+		CAAIdentities:     v.CAAIdentities,
+		PersistIssuers:    c.ACME.DNSPersistIssuers,
+		PersistHashPrefix: acme.AccountHashPrefix(s.externalURLOf(c)),
+		Now:               s.now,
 	})
 }
 
