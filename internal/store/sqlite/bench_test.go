@@ -3,7 +3,9 @@ package sqlite
 import (
 	"crypto/rand"
 	"errors"
+	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -36,6 +38,8 @@ func newID(t testing.TB) string {
 	}
 	return id
 }
+
+func pidText() string { return strconv.Itoa(os.Getpid()) }
 
 // cpu is what the process has used, in user and system mode.
 func cpu() time.Duration {

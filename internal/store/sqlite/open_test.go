@@ -1,0 +1,201 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"chancery/internal/store"
+)
+
+// rawConn opens a database without anything of this package's.
+func rawConn(t *testing.T, path string) *sqlite3.Conn {
+	t.Helper()
+	c, err := sqlite3.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func rawExec(t *testing.T, path, sql string) {
+	t.Helper()
+	c := rawConn(t, path)
+	if err := errors.Join(c.Exec(sql), c.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOpenRefusesOtherFiles(t *testing.T) {
+	path := func(name string) string { return filepath.Join(t.TempDir(), name) }
+	text, other, foreign, newer := path("text"), path("other"), path("foreign"), path("newer")
+	if err := os.WriteFile(text, []byte(strings.Repeat("not a database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rawExec(t, other, "CREATE TABLE t (x)")
+	rawExec(t, foreign, "PRAGMA application_id = 12345")
+	rawExec(t, newer, "PRAGMA application_id = 1128809305; PRAGMA user_version = 9999; CREATE TABLE t (x)")
+	for file, want := range map[string]string{
+		text:                                "it is not a database",
+		other:                               "it is the database of another program",
+		foreign:                             "it is the database of another program",
+		newer:                               "it was written by a newer version of chancery (schema 9999, this one knows 1)",
+		filepath.Join(path("none"), "file"): "no such file or directory",
+		t.TempDir():                         "is a directory",
+	} {
+		before, _ := os.ReadFile(file)
+		_, err := Open(t.Context(), Options{Path: file})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("opening %s: %v, want %q", file, err, want)
+		}
+		if after, _ := os.ReadFile(file); string(after) != string(before) {
+			t.Errorf("%s was changed", file)
+		}
+	}
+}
+
+func TestFilesAreTheirOwnersOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chancery.db")
+	if err := os.WriteFile(path, nil, 0o644); err != nil { //nolint:gosec // that is what is tested
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		info, err := os.Stat(path + suffix)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", path+suffix, info, err)
+		}
+	}
+}
+
+func TestSettingsAreSafe(t *testing.T) {
+	s := openTest(t)
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "wal_autocheckpoint": "1000"} {
+		got := ""
+		if err := s.writer.conn.once(func(r *row) { got = r.text() }, "PRAGMA "+pragma); err != nil || got != want {
+			t.Errorf("%s is %q, want %q (%v)", pragma, got, want, err)
+		}
+	}
+	_, err := read(t.Context(), s, "write", func(c *conn) (struct{}, error) {
+		_, err := c.exec(updatePing, time.Now())
+		return struct{}{}, err
+	})
+	if !errors.Is(err, sqlite3.READONLY) {
+		t.Errorf("a reader could write: %v", err)
+	}
+}
+
+// TestStrangePaths checks that no character of a path is read as part of a URI.
+func TestStrangePaths(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a b?vfs=none#%41&mode=ro")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	for _, path := range []string{filepath.Join(dir, "c%20?d.db"), "e:f%20?g.db", "./-"} {
+		s, err := Open(t.Context(), Options{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.Ping(t.Context()), s.Close()); err != nil {
+			t.Error(err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// TestVersion1 opens a file as the first schema left it. Every migration adds
+// a test like this one.
+func TestVersion1(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "chancery.db")
+	schema, err := migrations.ReadFile("migrations/0001.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile("testdata/version1.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rawExec(t, path, string(schema)+string(data)+"PRAGMA application_id = 1128809305; PRAGMA user_version = 1;")
+
+	s, err := Open(t.Context(), Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	checkVersion1(t, s)
+}
+
+func checkVersion1(t *testing.T, s *Store) {
+	ctx := t.Context()
+	account, err := s.AccountByKey(ctx, "thumbprint")
+	if err != nil || account.Contact[0] != "mailto:a@example.com" || account.BindingID != "binding" {
+		t.Errorf("account %+v, %v", account, err)
+	}
+	order, err := s.Order(ctx, "order")
+	if err != nil || order.Status(time.Now()) != store.OrderValid || len(order.Authorizations) != 2 || order.Authorizations[0].Attempts[1].Failure == nil {
+		t.Errorf("order %+v, %v", order, err)
+	}
+	list, err := s.ListCertificates(ctx, store.CertificateQuery{Name: "a.example", Status: store.CertificateRevoked})
+	if err != nil || len(list) != 1 || list[0].Revocation.Reason != 1 {
+		t.Errorf("certificates %+v, %v", list, err)
+	}
+	intents, err := s.Intents(ctx, time.Now(), 10)
+	if err != nil || len(intents) != 1 || string(intents[0].TBS) != "tbs" {
+		t.Errorf("intents %+v, %v", intents, err)
+	}
+	issuers, err := s.Issuers(ctx)
+	if err != nil || len(issuers) != 1 || string(issuers[0].Chain[1]) != "root" {
+		t.Errorf("issuers %+v, %v", issuers, err)
+	}
+	binding, err := s.Binding(ctx, "binding")
+	if err != nil || binding.Uses != 1 || !binding.SingleUse {
+		t.Errorf("binding %+v, %v", binding, err)
+	}
+}
+
+func TestLockDir(t *testing.T) {
+	dir := t.TempDir()
+	held, err := LockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = LockDir(dir)
+	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "process "+pidText()) {
+		t.Errorf("locked twice: %v", err)
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := LockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LockDir(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("locked what is not there: %v", err)
+	}
+}
+
+func TestOpenEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Open(ctx, Options{Path: filepath.Join(t.TempDir(), "db")}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+}
