@@ -144,13 +144,14 @@ func collect[T any](t *testing.T, found func(func(T, error) bool)) []T {
 	return list
 }
 
-func refusal(t *testing.T, err error, status int, says string) *admin.Error {
+// refusal expects an answer that is not success and returns its hint.
+func refusal(t *testing.T, err error, status int, says string) (hint string) {
 	t.Helper()
 	refused, ok := errors.AsType[*admin.Error](err)
 	if !ok || refused.Status != status || !strings.Contains(refused.Text, says) {
 		t.Fatalf("got %#v (%v); want status %d saying %q", refused, err, status, says)
 	}
-	return refused
+	return refused.Hint
 }
 
 func TestListCertificates(t *testing.T) {
@@ -235,8 +236,8 @@ func TestShowAndRevokeCertificate(t *testing.T) {
 		t.Errorf("audit trail: %s", trail)
 	}
 	_, err = client.Certificate(t.Context(), "ff")
-	if refused := refusal(t, err, http.StatusNotFound, "ff"); !strings.Contains(refused.Hint, "certs list") {
-		t.Errorf("hint: %q", refused.Hint)
+	if hint := refusal(t, err, http.StatusNotFound, "ff"); !strings.Contains(hint, "certs list") {
+		t.Errorf("hint: %q", hint)
 	}
 	_, err = client.Certificate(t.Context(), "not hex")
 	refusal(t, err, http.StatusBadRequest, "hexadecimal")
@@ -358,8 +359,8 @@ func TestReloadAndStatus(t *testing.T) {
 		return admin.Reloaded{}, errors.New("chancery.yaml:3: unknown key")
 	}
 	_, err = f.inProcess(t).Reload(t.Context())
-	if refused := refusal(t, err, http.StatusBadRequest, "chancery.yaml:3"); !strings.Contains(refused.Hint, "stays in force") {
-		t.Errorf("hint: %q", refused.Hint)
+	if hint := refusal(t, err, http.StatusBadRequest, "chancery.yaml:3"); !strings.Contains(hint, "stays in force") {
+		t.Errorf("hint: %q", hint)
 	}
 	f.deps.Reload = func(context.Context) (admin.Reloaded, error) {
 		return admin.Reloaded{Changed: []string{"acme.website"}, Restart: []string{"listen"}}, nil

@@ -78,21 +78,21 @@ func (a *app) progress(w io.Writer) io.Writer {
 	if !isTerminal(a.Err) {
 		return w
 	}
-	return &progress{w: w, terminal: a.Err}
+	return &meter{w: w, terminal: a.Err}
 }
 
-type progress struct {
+type meter struct {
 	w, terminal io.Writer
 	written     int64
 	shown       time.Time
 }
 
-func (p *progress) Write(b []byte) (int, error) {
-	n, err := p.w.Write(b)
-	p.written += int64(n)
-	if now := time.Now(); now.Sub(p.shown) > time.Second/5 {
-		p.shown = now
-		fmt.Fprintf(p.terminal, "\r%s\r", sizeText(p.written))
+func (m *meter) Write(b []byte) (int, error) {
+	n, err := m.w.Write(b)
+	m.written += int64(n)
+	if now := time.Now(); now.Sub(m.shown) > time.Second/5 {
+		m.shown = now
+		fmt.Fprintf(m.terminal, "\r%s\r", sizeText(m.written))
 	}
 	return n, err
 }

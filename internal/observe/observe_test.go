@@ -48,10 +48,10 @@ func (l *lines) all(t *testing.T, message string) []map[string]any {
 
 // serve serves one handler wrapped in Requests; the server is closed, and with
 // it every line written, when the returned function is called.
-func serve(t *testing.T, level slog.Level, handler http.HandlerFunc) (*httptest.Server, *lines, *observe.Metrics) {
+func serve(t *testing.T, handler http.HandlerFunc) (*httptest.Server, *lines, *observe.Metrics) {
 	t.Helper()
 	written, metrics := &lines{}, observe.NewMetrics()
-	log, err := observe.NewLogger(written, "json", level)
+	log, err := observe.NewLogger(written, "json", slog.LevelInfo)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func serve(t *testing.T, level slog.Level, handler http.HandlerFunc) (*httptest.
 }
 
 func TestRequestLine(t *testing.T) {
-	server, written, metrics := serve(t, slog.LevelInfo, func(w http.ResponseWriter, r *http.Request) {
+	server, written, metrics := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		observe.SetResource(r.Context(), "order/{id}")
 		observe.Add(r.Context(), "account", "a1")
 		observe.Add(r.Context(), "account", "a2")
@@ -98,7 +98,7 @@ func TestRequestLine(t *testing.T) {
 }
 
 func TestHealthIsQuiet(t *testing.T) {
-	server, written, _ := serve(t, slog.LevelInfo, func(_ http.ResponseWriter, r *http.Request) {
+	server, written, _ := serve(t, func(_ http.ResponseWriter, r *http.Request) {
 		observe.SetResource(r.Context(), "healthz")
 	})
 	answer, err := http.Get(server.URL)
@@ -113,7 +113,7 @@ func TestHealthIsQuiet(t *testing.T) {
 }
 
 func TestAPanicIsAnswered(t *testing.T) {
-	server, written, _ := serve(t, slog.LevelInfo, func(http.ResponseWriter, *http.Request) { panic("oh") })
+	server, written, _ := serve(t, func(http.ResponseWriter, *http.Request) { panic("oh") })
 	answer, err := http.Get(server.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestAPanicIsAnswered(t *testing.T) {
 
 // Half an answer must not look like a whole one.
 func TestAPanicAmidAnAnswerCutsIt(t *testing.T) {
-	server, written, _ := serve(t, slog.LevelInfo, func(w http.ResponseWriter, _ *http.Request) {
+	server, written, _ := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "10")
 		_, _ = io.WriteString(w, "half")
 		panic(errors.New("oh"))

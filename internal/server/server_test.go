@@ -105,7 +105,13 @@ func (r *running) tlsConfig() *tls.Config {
 	return &tls.Config{RootCAs: roots, NextProtos: []string{"h2", "http/1.1"}}
 }
 
-func (r *running) get(t *testing.T, url string) (*http.Response, string) {
+// page is an answer that was read.
+type page struct {
+	status, protocol int
+	body             string
+}
+
+func (r *running) get(t *testing.T, url string) page {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: r.tlsConfig(), ForceAttemptHTTP2: true, DisableKeepAlives: true}}
 	answer, err := client.Get(url)
@@ -117,7 +123,7 @@ func (r *running) get(t *testing.T, url string) (*http.Response, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer, string(body)
+	return page{answer.StatusCode, answer.ProtoMajor, string(body)}
 }
 
 func (r *running) base() string { return strings.TrimSuffix(r.DirectoryURL(), "/acme/directory") }
@@ -142,19 +148,16 @@ func TestServesItsResources(t *testing.T) {
 		{"/v1/certificates", 404, ""},
 		{"/nothing", 404, ""},
 	} {
-		answer, body := r.get(t, r.base()+test.path)
-		if answer.StatusCode != test.status || !strings.Contains(body, test.says) {
-			t.Errorf("%s: %s\n%s", test.path, answer.Status, body)
+		answer := r.get(t, r.base()+test.path)
+		if answer.status != test.status || !strings.Contains(answer.body, test.says) || answer.protocol != 1 {
+			t.Errorf("%s: %+v", test.path, answer)
 		}
-		if answer.ProtoMajor != 1 {
-			t.Errorf("%s came by %s", test.path, answer.Proto)
-		}
-		plain, body := r.get(t, "http://"+r.Address("http")+test.path)
-		if isACME := strings.HasPrefix(test.path, "/acme"); isACME && plain.StatusCode != 404 || !isACME && plain.StatusCode != test.status {
-			t.Errorf("%s in plain HTTP: %s\n%s", test.path, plain.Status, body)
+		plain := r.get(t, "http://"+r.Address("http")+test.path)
+		if isACME := strings.HasPrefix(test.path, "/acme"); isACME && plain.status != 404 || !isACME && plain.status != test.status {
+			t.Errorf("%s in plain HTTP: %+v", test.path, plain)
 		}
 	}
-	_, metrics := r.get(t, "http://"+r.Address("metrics")+"/metrics")
+	metrics := r.get(t, "http://"+r.Address("metrics")+"/metrics").body
 	for _, name := range []string{
 		`chancery_issuances_total{outcome="issued",profile="tls-server"} 1`,
 		`chancery_requests_total{resource="directory",status="200"}`,
@@ -268,7 +271,7 @@ func TestReload(t *testing.T) {
 	if err != nil || !slices.Contains(reloaded.Changed, "acme.website") || !slices.Contains(reloaded.Restart, "max_connections") {
 		t.Fatalf("reloaded %+v, %v", reloaded, err)
 	}
-	if _, body := r.get(t, r.base()+"/acme/directory"); !strings.Contains(body, "https://example.corp/") || !strings.Contains(body, "profile/tiny") {
+	if body := r.get(t, r.base()+"/acme/directory").body; !strings.Contains(body, "https://example.corp/") || !strings.Contains(body, "profile/tiny") {
 		t.Errorf("the directory does not know: %s", body)
 	}
 	before := r.log.String()
@@ -281,7 +284,7 @@ func TestReload(t *testing.T) {
 	if _, err := client.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "chancery.yaml:3") {
 		t.Errorf("a bad configuration: %v", err)
 	}
-	if _, body := r.get(t, r.base()+"/acme/directory"); !strings.Contains(body, "https://example.corp/") {
+	if body := r.get(t, r.base()+"/acme/directory").body; !strings.Contains(body, "https://example.corp/") {
 		t.Errorf("the running configuration did not stay: %s", body)
 	}
 }
