@@ -96,7 +96,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newUp(a), newInit(a), newServe(a), newReload(a), newConfig(a),
 		newCerts(a), newOrders(a), newAccounts(a), newEAB(a),
-		newBackup(a), newRestore(a), newVersion(a), newCertCommand(),
+		newBackup(a), newRestore(a), newVersion(a), newCertCommand(a),
 	)
 	return root
 }
