@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
+	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/mholt/acmez/v3/acme"
@@ -55,4 +58,59 @@ func TestPersistentRecord(t *testing.T) {
 	c := connectAcmez(t, s, nil)
 	o := s.order("acmez", acme.ChallengeTypeDNSPersist01)
 	live(t, s, c, o)
+}
+
+// TestAccountPrograms has programs change, re-key and close their accounts.
+func TestAccountPrograms(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	t.Run("certbot", func(t *testing.T) {
+		c := newCertbot(t, s, nil).(certbot)
+		c.certbot(t, "register", "--agree-tos", "--email", contact)
+		c.certbot(t, "update_account", "--email", "certbot@"+zoneName)
+		s.expectAccount(t, "certbot@"+zoneName, "valid")
+		c.certbot(t, "unregister")
+		s.expectAccount(t, "certbot@"+zoneName, "deactivated")
+	})
+	t.Run("uacme", func(t *testing.T) {
+		u := newUacme(t, s, nil).(uacme)
+		u.uacme(t, "", "update", "uacme@"+zoneName)
+		u.uacme(t, "", "newkey")
+		o := s.order("uacme", "http-01")
+		s.verify(t, u.obtain(t, o), o.names)
+		s.expectAccount(t, "uacme@"+zoneName, "valid")
+		u.uacme(t, "", "deactivate")
+		s.expectAccount(t, "uacme@"+zoneName, "deactivated")
+	})
+	t.Run("dehydrated", func(t *testing.T) {
+		d := newDehydrated(t, s, nil).(dehydrated)
+		config := filepath.Join(d.base, "config")
+		write(t, config, append(read(t, config), "CONTACT_EMAIL=dehydrated@"+zoneName+"\n"...))
+		d.dehydrated(t, "--account")
+		s.expectAccount(t, "dehydrated@"+zoneName, "valid")
+		d.dehydrated(t, "--deactivate")
+		s.expectAccount(t, "dehydrated@"+zoneName, "deactivated")
+	})
+}
+
+// expectAccount compares the status of the account with an address.
+func (s *site) expectAccount(t *testing.T, address, status string) {
+	t.Helper()
+	var listed []struct {
+		Status  string
+		Contact []string
+	}
+	printed := s.chancery(t, "accounts", "list", "--dir", s.dir, "--json")
+	if err := json.Unmarshal([]byte(printed), &listed); err != nil {
+		t.Fatalf("accounts list --json: %v\n%s", err, printed)
+	}
+	for _, account := range listed {
+		if slices.Contains(account.Contact, "mailto:"+address) {
+			if account.Status != status {
+				t.Errorf("the account of %s is %s, expected %s", address, account.Status, status)
+			}
+			return
+		}
+	}
+	t.Errorf("no account of %s in %s", address, printed)
 }

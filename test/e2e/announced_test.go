@@ -51,7 +51,7 @@ func TestAnnouncedCommands(t *testing.T) {
 // runAnnounced runs the line of a program, without sudo.
 func (s *site) runAnnounced(t *testing.T, printed, program string) {
 	t.Helper()
-	line := regexp.MustCompile(`(?m)^ +sudo (\w+=\S+ ` + program + ` .*)$`).FindStringSubmatch(printed)
+	line := regexp.MustCompile(`(?m)^ +(?:sudo )?(\w+=\S+ ` + program + ` .*)$`).FindStringSubmatch(printed)
 	if line == nil {
 		t.Fatalf("no line for %s in:\n%s", program, printed)
 	}

@@ -26,14 +26,14 @@ func TestCommandLine(t *testing.T) {
 	t.Run("certs", func(t *testing.T) { s.checkInventory(t, chain, name) })
 	t.Run("inspect", func(t *testing.T) {
 		for _, what := range []string{file, serial(t, chain), s.ca + ":" + httpsPort} {
-			expectContains(t, s.chancery(t, "cert", "inspect", "--dir", s.dir, "--root", s.root, what), "Issuer", "issuer")
+			expectContains(t, s.chancery(t, "cert", "inspect", "--dir", s.dir, "--root", s.root, what), "issuer", "Intermediate", "serverAuth")
 		}
 	})
 	t.Run("orders", func(t *testing.T) { s.checkTranscript(t, name) })
 	t.Run("failure", s.checkFailure)
 	t.Run("accounts", s.checkAccounts)
 	t.Run("renew", func(t *testing.T) {
-		s.chancery(t, "cert", "renew", "--force", "--root", s.root, "--server", s.directory, "--http", s.own+":"+challengePort, file)
+		s.chancery(t, "cert", "renew", "--force", file)
 		if renewed := read(t, file); serial(t, renewed) == serial(t, chain) {
 			t.Error("the file still has the old certificate")
 		}
@@ -64,17 +64,7 @@ func (s *site) issue(t *testing.T, name string) string {
 	out := filepath.Join(s.work, "issued", name)
 	s.chancery(t, "cert", "issue", name, "--server", s.directory, "--root", s.root,
 		"--http", s.own+":"+challengePort, "--out", out)
-	found, err := filepath.Glob(filepath.Join(out, "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	found = slices.DeleteFunc(found, func(file string) bool {
-		return !strings.HasPrefix(string(read(t, file)), "-----BEGIN CERTIFICATE-----")
-	})
-	if len(found) == 0 {
-		t.Fatalf("cert issue left no certificate in %s", out)
-	}
-	return found[0]
+	return filepath.Join(out, "fullchain.pem")
 }
 
 // checkInventory finds a certificate by each of its marks, and not by others.
@@ -158,7 +148,7 @@ func (s *site) checkAccounts(t *testing.T) {
 	id := c.account.Location[strings.LastIndex(c.account.Location, "/")+1:]
 	expectContains(t, s.chancery(t, "accounts", "list", "--dir", s.dir), id, contact)
 	s.chancery(t, "accounts", "deactivate", "--dir", s.dir, id)
-	expectContains(t, s.chancery(t, "accounts", "show", "--dir", s.dir, id), "deactivated")
+	expectContains(t, s.chancery(t, "accounts", "show", "--dir", s.dir, id), "revoked") // RFC 8555 §7.1.2: by the server
 	if _, err := c.request(t, order{"http-01", []string{"closed." + zoneName}}, "", nil); err == nil {
 		t.Error("a deactivated account got a certificate")
 	}
