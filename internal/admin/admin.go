@@ -35,7 +35,8 @@ type Deps struct {
 	Backup func(ctx context.Context, path string) error
 	// Dir is where a backup is put together before it is sent.
 	Dir string
-	// Reload reads the configuration again; nil when no server runs.
+	// Reload reads the configuration again, and audits that; nil when no
+	// server runs.
 	Reload func(ctx context.Context) (Reloaded, error)
 	// Status says how the server does.
 	Status func(ctx context.Context) Status
@@ -159,8 +160,6 @@ func (a *api) reload(r *http.Request) (any, error) {
 		return nil, hinted(&failure.Error{Kind: failure.Malformed, Op: "reload the configuration", Err: err},
 			"the running configuration stays in force; \"chancery config check\" shows what is wrong")
 	}
-	a.Auditor.Audit(r.Context(), "configuration.reloaded", who(r),
-		slog.Any("changed", reloaded.Changed), slog.Any("restart_needed", reloaded.Restart))
 	return reloaded, nil
 }
 

@@ -20,11 +20,14 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// who names the operator in the audit trail.
-func who(r *http.Request) slog.Attr {
-	peer, ok := r.Context().Value(peerKey{}).(string)
+// Requester names the operator in the audit trail: who is at the other end of
+// the socket, if that is known.
+func Requester(ctx context.Context) slog.Attr {
+	peer, ok := ctx.Value(peerKey{}).(string)
 	if !ok {
 		peer = "operator"
 	}
 	return slog.String("requester", peer)
 }
+
+func who(r *http.Request) slog.Attr { return Requester(r.Context()) }

@@ -46,6 +46,8 @@ func newCertsList(a *app) *cobra.Command {
 	flags.StringVar(&expires, "expires-before", "", "only those that expire before a time: a date, an RFC 3339 time, or 30d")
 	flags.IntVar(&limit, "limit", 0, "at most so many; 0 for all")
 	flags.BoolVar(&asJSON, "json", false, "print a JSON array")
+	statuses := cobra.FixedCompletions([]cobra.Completion{"valid", "expired", "revoked", "abandoned"}, cobra.ShellCompDirectiveNoFileComp)
+	_ = cmd.RegisterFlagCompletionFunc("status", statuses) // fails only for flags there are not
 	return cmd
 }
 

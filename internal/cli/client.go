@@ -50,8 +50,11 @@ func (a *app) offlineConfig() (*config.Config, error) {
 // directory of c, so that commands don't make files in a wrong one.
 func checkAuthority(c *config.Config) error {
 	_, err := os.Stat(filepath.Join(c.Dir, hierarchy.IntermediateFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return withHint(fmt.Errorf("there is no certificate authority in %s: %w", c.Dir, err),
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, err = hierarchy.Load(c.Dir); errors.Is(err, fs.ErrNotExist) {
+		return withHint(fmt.Errorf("there is no certificate authority in %s", c.Dir),
 			"name its directory with --dir, or create one with \"chancery init --dir %s\"", c.Dir)
 	}
 	return err

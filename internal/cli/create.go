@@ -62,7 +62,10 @@ func (a *app) writeConfig(c *config.Config) error {
 		return ignoreExisting(err)
 	}
 	agreed, err := a.confirm(path + " exists; replace it?")
-	if err != nil || !agreed {
+	if err == nil && !agreed {
+		err = withHint(fmt.Errorf("%s stays as it is, and nothing was created", path), "leave out the settings to create a CA with it")
+	}
+	if err != nil {
 		return err
 	}
 	old := path + ".old"

@@ -92,6 +92,7 @@ func newRoot(a *app) *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.dir, "dir", "", "directory of the certificate authority (default $CHANCERY_DIR, or \""+defaultDir+"\")")
 	flags.StringArrayVar(&a.set, "set", nil, "override a setting of the configuration, as in validation.timeout=3s")
+	_ = root.MarkPersistentFlagDirname("dir") // fails only for flags there are not
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err} })
 	root.AddCommand(
 		newUp(a), newInit(a), newServe(a), newReload(a), newConfig(a),

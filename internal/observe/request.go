@@ -16,9 +16,12 @@ import (
 type Fields struct {
 	mu       sync.Mutex
 	resource string      // guarded by mu
-	attrs    []slog.Attr // guarded by mu
-	space    [8]slog.Attr
+	attrs    []slog.Attr // guarded by mu; the first are left for what every line has
+	space    [fixedAttrs + 7]slog.Attr
 }
+
+// fixedAttrs is how many attributes every line has.
+const fixedAttrs = 5
 
 type fieldsKey struct{}
 
@@ -42,7 +45,7 @@ func Add(ctx context.Context, key, value string) {
 	}
 	fields.mu.Lock()
 	defer fields.mu.Unlock()
-	for i := range fields.attrs {
+	for i := fixedAttrs; i < len(fields.attrs); i++ {
 		if fields.attrs[i].Key == key {
 			fields.attrs[i].Value = slog.StringValue(value)
 			return
@@ -63,7 +66,7 @@ type Requests struct {
 func (q *Requests) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &recorder{ResponseWriter: w}
-		answer.fields.resource, answer.fields.attrs = "other", answer.fields.space[:0]
+		answer.fields.resource, answer.fields.attrs = "other", answer.fields.space[:fixedAttrs]
 		r = r.WithContext(context.WithValue(r.Context(), fieldsKey{}, &answer.fields))
 		began := time.Now()
 		defer func() {
@@ -133,14 +136,15 @@ func line(answer *recorder, r *http.Request, took time.Duration) []slog.Attr {
 	if err != nil {
 		remote = "local" // a Unix socket
 	}
-	line := make([]slog.Attr, 0, 14)
-	line = append(line,
+	line := answer.fields.attrs
+	copy(line, []slog.Attr{
 		slog.String("method", r.Method),
 		slog.String("resource", answer.fields.resource),
 		slog.Int("status", answer.status),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
-		slog.String("remote", remote))
-	return append(line, answer.fields.attrs...)
+		slog.String("remote", remote),
+	})
+	return line
 }
 
 // recorder notes the status of an answer.

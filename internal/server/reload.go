@@ -12,7 +12,7 @@ import (
 // Reload reads the configuration again and puts in force what can change while
 // the server runs. A configuration that is bad anywhere is refused whole, and
 // the running one stays.
-func (s *Server) Reload(context.Context) (admin.Reloaded, error) {
+func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	reloaded := admin.Reloaded{Changed: []string{}, Restart: []string{}}
@@ -48,7 +48,8 @@ func (s *Server) Reload(context.Context) (admin.Reloaded, error) {
 	s.door.Reconfigure(s.acmeConfig(next), validator)
 	s.own.setNames(ownNames(next, s.listeners.https.Addr()))
 	s.config = next
-	s.log.Info("reloaded the configuration", "changed", reloaded.Changed, "restart_needed", reloaded.Restart)
+	s.auditor.Audit(ctx, "configuration.reloaded", admin.Requester(ctx),
+		slog.Any("changed", reloaded.Changed), slog.Any("restart_needed", reloaded.Restart))
 	return reloaded, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -55,8 +56,10 @@ type Server struct {
 	door      *acme.Door
 	own       *ownCertificate
 	listeners listeners
-	started   time.Time
-	closers   []func() error // what Close does, last first
+
+	validating atomic.Int64 // validations under way
+	started    time.Time
+	closers    []func() error // what Close does, last first
 
 	mu     sync.Mutex
 	config *config.Config // the one in force; guarded by mu, which a reload holds

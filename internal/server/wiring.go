@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"chancery/internal/acme"
@@ -129,6 +130,7 @@ func (s *Server) openDoor(context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.metrics.Queue("validations", func() int { return int(s.validating.Load()) })
 	s.door, err = acme.New(acme.Deps{
 		Config:    s.acmeConfig(s.config),
 		Store:     s.store,
@@ -155,9 +157,21 @@ func annotate(ctx context.Context, key, value string) {
 	observe.Add(ctx, key, value)
 }
 
-func (s *Server) newValidator(c *config.Config) (*validation.Validator, error) {
+// countedValidator counts the attempts under way.
+type countedValidator struct {
+	acme.Validator
+	underWay *atomic.Int64
+}
+
+func (c countedValidator) Validate(ctx context.Context, request validation.Request) validation.Result {
+	c.underWay.Add(1)
+	defer c.underWay.Add(-1)
+	return c.Validator.Validate(ctx, request)
+}
+
+func (s *Server) newValidator(c *config.Config) (acme.Validator, error) {
 	v := c.Validation
-	return validation.New(validation.Config{
+	validator, err := validation.New(validation.Config{
 		HTTPPort:          v.HTTPPort,
 		TLSPort:           v.TLSPort,
 		Timeout:           v.Timeout.Std(),
@@ -173,6 +187,7 @@ func (s *Server) newValidator(c *config.Config) (*validation.Validator, error) {
 		PersistHashPrefix: acme.AccountHashPrefix(s.externalURLOf(c)),
 		Now:               s.now,
 	})
+	return countedValidator{validator, &s.validating}, err
 }
 
 // acmeConfig is the part of the configuration that the ACME door goes by.
