@@ -21,6 +21,10 @@ const (
 	claimMargin = 5 * time.Second
 	// queuePerSlot bounds the validations that wait for each that runs.
 	queuePerSlot = 16
+	// accountShare is the part of the slots, one in so many, that one account
+	// can have: targets that never answer make their own account wait, not
+	// the others.
+	accountShare = 4
 	// dueEvery is how often validations that are due are looked for, at most.
 	dueEvery = time.Second
 )
@@ -33,8 +37,15 @@ type validations struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu   sync.Mutex
-	jobs map[string]*job // guarded by mu; by authorization
+	mu     sync.Mutex
+	jobs   map[string]*job   // guarded by mu; by authorization
+	shares map[string]*share // guarded by mu; by account, while it has jobs
+}
+
+// share is what one account uses of the slots.
+type share struct {
+	slots chan struct{} // one token for each of its attempts that runs
+	jobs  int           // guarded by validations.mu
 }
 
 // job is one attempt. What it found can be read when done is closed.
@@ -46,7 +57,8 @@ type job struct {
 }
 
 func (v *validations) init(d *Door, slots int) {
-	v.door, v.slots, v.jobs = d, make(chan struct{}, slots), map[string]*job{}
+	v.door, v.slots = d, make(chan struct{}, slots)
+	v.jobs, v.shares = map[string]*job{}, map[string]*share{}
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 }
 
@@ -57,40 +69,61 @@ func (v *validations) start(authz store.Authorization, method, thumbprint, accou
 	if running := v.jobs[authz.ID]; running != nil {
 		return running, nil
 	}
-	if len(v.jobs) >= (queuePerSlot+1)*cap(v.slots) || v.ctx.Err() != nil {
+	mine := v.shares[authz.AccountID]
+	if mine == nil {
+		mine = &share{slots: make(chan struct{}, max(1, cap(v.slots)/accountShare))}
+	}
+	if full(len(v.jobs), v.slots) || full(mine.jobs, mine.slots) || v.ctx.Err() != nil {
 		return nil, unavailable(retryLater, "too many validations are waiting; try again")
 	}
 	begun := &job{method: method, done: make(chan struct{})}
-	v.jobs[authz.ID] = begun
+	v.jobs[authz.ID], v.shares[authz.AccountID] = begun, mine
+	mine.jobs++
 	authz.Thumbprint = thumbprint
 	v.door.work.Go(func() {
-		defer v.end(begun, authz.ID)
-		begun.authz, begun.err = v.attempt(authz, method, accountURL)
+		defer v.end(begun, &authz)
+		begun.authz, begun.err = v.inTurn(mine, func() (*store.Authorization, error) {
+			return v.attempt(authz, method, accountURL)
+		})
 	})
 	return begun, nil
 }
 
+// full reports whether no further job may wait for one of the slots.
+func full(jobs int, slots chan struct{}) bool { return jobs >= (queuePerSlot+1)*cap(slots) }
+
+// inTurn runs an attempt when the account, and then the server, has a slot.
+func (v *validations) inTurn(mine *share, attempt func() (*store.Authorization, error)) (*store.Authorization, error) {
+	for _, slots := range []chan struct{}{mine.slots, v.slots} {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-v.ctx.Done():
+			return nil, failure.Wrap("validate", v.ctx.Err())
+		}
+	}
+	return attempt()
+}
+
 // end makes the job's outcome known. What the network answers must not be able
 // to stop the server: a panic costs this attempt only.
-func (v *validations) end(j *job, authzID string) {
+func (v *validations) end(j *job, authz *store.Authorization) {
 	if cause := recover(); cause != nil {
 		j.err = failure.New(failure.Internal, "the validation failed inside the CA").Because(fmt.Errorf("panic: %v", cause))
-		v.door.deps.Log.Error("a validation panicked", "authorization", authzID, "panic", cause, "stack", string(debug.Stack()))
+		v.door.deps.Log.Error("a validation panicked", "authorization", authz.ID, "panic", cause, "stack", string(debug.Stack()))
 	}
 	v.mu.Lock()
-	delete(v.jobs, authzID)
+	delete(v.jobs, authz.ID)
+	mine := v.shares[authz.AccountID]
+	if mine.jobs--; mine.jobs == 0 {
+		delete(v.shares, authz.AccountID)
+	}
 	v.mu.Unlock()
 	close(j.done)
 }
 
 // attempt tries once and stores what came of it.
 func (v *validations) attempt(authz store.Authorization, method, accountURL string) (*store.Authorization, error) {
-	select {
-	case v.slots <- struct{}{}:
-		defer func() { <-v.slots }()
-	case <-v.ctx.Done():
-		return nil, failure.Wrap("validate", v.ctx.Err())
-	}
 	settings, began := v.door.settings.Load(), time.Now()
 	result := settings.validator.Validate(v.ctx, validation.Request{
 		Method:     validation.Method(method),
@@ -216,11 +249,11 @@ func (v *validations) startDue(ctx context.Context) error {
 	if err != nil {
 		return failure.Wrap("look for validations", err)
 	}
-	for _, authz := range due {
+	var refused error
+	for _, authz := range due { // one whose account has too many waiting is due again
 		accountURL := settings.ExternalURL + prefix + "account/" + authz.AccountID
-		if _, err := v.start(authz, authz.Method, authz.Thumbprint, accountURL); err != nil {
-			return err
-		}
+		_, err := v.start(authz, authz.Method, authz.Thumbprint, accountURL)
+		refused = errors.Join(refused, err)
 	}
-	return nil
+	return refused
 }
