@@ -212,8 +212,8 @@ func parseIdentifiers(given []identifier.Identifier, most int) ([]identifier.Ide
 	for _, id := range given {
 		name, err := identifier.Parse(id.Type, id.Value)
 		switch {
-		case errors.Is(err, identifier.ErrUnsupported):
-			bad = append(bad, subproblem(unsupportedIdentifier, id, "%s", err))
+		case errors.Is(err, identifier.ErrUnsupported), id.Type == identifier.Email, id.Type == identifier.URI: // no challenge proves these
+			bad = append(bad, subproblem(unsupportedIdentifier, id, "unsupported identifier type %.40q: here \"dns\" and \"ip\" are served", id.Type))
 		case err != nil:
 			bad = append(bad, subproblem(malformed, id, "%s", err))
 		case slices.Contains(names, name):

@@ -15,15 +15,20 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Type is an ACME identifier type (RFC 8555 §9.7.7).
+// Type is the type of an identifier: an ACME one (RFC 8555 §9.7.7) where there
+// is one for such names.
 type Type string
 
-// The types. Only DNS and IP can be parsed so far; Parse refuses the others
-// with ErrUnsupported.
+// The types. Parse refuses all others with ErrUnsupported.
 const (
-	DNS Type = "dns" // RFC 8555 §7.1.4
-	IP  Type = "ip"  // RFC 8738
+	DNS   Type = "dns"   // RFC 8555 §7.1.4
+	IP    Type = "ip"    // RFC 8738
+	Email Type = "email" // RFC 8823 §3
+	URI   Type = "uri"   // no ACME type; SPIFFE IDs are URIs
 )
+
+// Types returns all types, in the order in which certificates list names.
+func Types() []Type { return []Type{DNS, IP, Email, URI} }
 
 // ErrUnsupported is wrapped by Parse's error for a type it does not know.
 var ErrUnsupported = errors.New("unsupported identifier type")
@@ -37,7 +42,8 @@ type Identifier struct {
 
 // Parse checks a name and brings it to its normal form: a DNS name to lower
 // case, an address to itself, for other spellings of it are refused (RFC 8738
-// §3). The error says what is wrong and, where that is plain, what would be
+// §3), the domain of an email address and scheme and host of a URI to lower
+// case. The error says what is wrong and, where that is plain, what would be
 // right.
 func Parse(typ Type, value string) (Identifier, error) {
 	switch typ {
@@ -47,8 +53,14 @@ func Parse(typ Type, value string) (Identifier, error) {
 	case IP:
 		addr, err := parseIP(value)
 		return Identifier{IP, addr}, err
+	case Email:
+		address, err := parseEmail(value)
+		return Identifier{Email, address}, err
+	case URI:
+		uri, err := parseURI(value)
+		return Identifier{URI, uri}, err
 	default:
-		return Identifier{}, fmt.Errorf("%w %.40q: this CA serves \"dns\" and \"ip\"", ErrUnsupported, typ)
+		return Identifier{}, fmt.Errorf("%w %.40q: there are \"dns\", \"ip\", \"email\" and \"uri\"", ErrUnsupported, typ)
 	}
 }
 

@@ -90,16 +90,17 @@ func TestNormalize(t *testing.T) {
 
 // What Parse accepts it must accept again unchanged, whatever came in.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"example.corp", "*.Example.corp", "xn--mnchen-3ya.de", "10.0.0.1", "2001:db8::1", "foo..bar"} {
-		f.Add(true, seed)
-		f.Add(false, seed)
-	}
-	f.Fuzz(func(t *testing.T, dns bool, value string) {
-		typ := IP
-		if dns {
-			typ = DNS
+	for _, seed := range []string{
+		"example.corp", "*.Example.corp", "xn--mnchen-3ya.de", "10.0.0.1", "2001:db8::1", "foo..bar",
+		"o'hara+x@Example.corp", "spiffe://Corp.example/ns/a", "https://[2001:db8::1]:8443/a%2Fb?c#d", "urn:uuid:f81d4fae",
+	} {
+		for typ := range Types() {
+			f.Add(uint8(typ), seed)
 		}
-		id, err := Parse(typ, value)
+	}
+	f.Fuzz(func(t *testing.T, which uint8, value string) {
+		types := Types()
+		id, err := Parse(types[int(which)%len(types)], value)
 		if err != nil {
 			return
 		}
@@ -107,10 +108,18 @@ func FuzzParse(f *testing.F) {
 		if err != nil || again != id {
 			t.Fatalf("Parse(%q) = %v, but parsing that gives %v, %v", value, id, again, err)
 		}
+		for i := range len(id.Value) {
+			if id.Value[i] <= ' ' || id.Value[i] >= 0x7f {
+				t.Fatalf("Parse(%q) = %q, which no IA5String of a certificate should hold", value, id.Value)
+			}
+		}
 		if base := id.Base(); base != id {
 			if _, err := Parse(base.Type, base.Value); err != nil {
 				t.Fatalf("base of %v: %v", id, err)
 			}
+		}
+		if id.Type != DNS && id.Type != IP {
+			return
 		}
 		if guess, err := Guess(id.Value); err != nil || guess != id {
 			t.Fatalf("Guess(%q) = %v, %v", id.Value, guess, err)
