@@ -239,6 +239,9 @@ type Issuer struct {
 	ID           string   // see IssuerID
 	SubjectKeyID []byte   // as in its certificate, and in its leaves' AKI
 	Chain        [][]byte // DER: its certificate, then those above it, the root last
+	// Alternates are other chains of the same key, without their roots, such
+	// as begin with a cross-signed certificate.
+	Alternates [][][]byte
 }
 
 // Certificate is a record of the inventory: a certificate, or a serial that

@@ -170,6 +170,10 @@ type Certificates interface {
 	RegisterIssuer(ctx context.Context, issuer Issuer) error
 	// Issuers returns every issuer there ever was.
 	Issuers(ctx context.Context) ([]Issuer, error)
+	// Unexpired counts the issuer's certificates, revoked and abandoned ones
+	// included, whose NotAfter is after now, and says when the last of them
+	// ends.
+	Unexpired(ctx context.Context, issuerID string, now time.Time) (count int, last time.Time, err error)
 	// Certificate returns one certificate, or ErrNotFound.
 	Certificate(ctx context.Context, key CertificateKey) (Certificate, error)
 	// ListCertificates returns a page of certificates, newest serial first.

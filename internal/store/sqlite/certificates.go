@@ -19,9 +19,10 @@ const (
 	selectCertificate        = "SELECT " + certificateColumns + " FROM certificates c WHERE serial = ? AND issuer_id = ?"
 	updateCertificateRevoked = "UPDATE certificates SET revoked = ?, reason = ? WHERE serial = ? AND issuer_id = ? AND revoked = 0"
 
-	upsertIssuer = "INSERT INTO issuers (id, subject_key_id, chain) VALUES (?, ?, ?) " +
-		"ON CONFLICT (id) DO UPDATE SET subject_key_id = excluded.subject_key_id, chain = excluded.chain"
-	selectIssuers = "SELECT id, subject_key_id, chain FROM issuers ORDER BY id"
+	upsertIssuer = "INSERT INTO issuers (id, subject_key_id, chain, alternates) VALUES (?, ?, ?, ?) " +
+		"ON CONFLICT (id) DO UPDATE SET subject_key_id = excluded.subject_key_id, chain = excluded.chain, alternates = excluded.alternates"
+	selectIssuers   = "SELECT id, subject_key_id, chain, alternates FROM issuers ORDER BY id"
+	selectUnexpired = "SELECT count(*), coalesce(max(not_after), 0) FROM certificates WHERE not_after > ? AND issuer_id = ?"
 )
 
 func readCertificate(r *row) store.Certificate {
@@ -78,8 +79,12 @@ func (s *Store) RegisterIssuer(ctx context.Context, issuer store.Issuer) error {
 	if err != nil {
 		return err
 	}
+	alternates, err := encodeList(issuer.Alternates)
+	if err != nil {
+		return err
+	}
 	return update(ctx, s, "register issuer", func(c *conn) error {
-		_, err := c.exec(upsertIssuer, issuer.ID, issuer.SubjectKeyID, chain)
+		_, err := c.exec(upsertIssuer, issuer.ID, issuer.SubjectKeyID, chain, alternates)
 		return err
 	})
 }
@@ -90,10 +95,20 @@ func (s *Store) Issuers(ctx context.Context) ([]store.Issuer, error) {
 		err = c.each(func(r *row) {
 			issuer := store.Issuer{ID: r.text(), SubjectKeyID: r.blob()}
 			r.json(&issuer.Chain)
+			r.json(&issuer.Alternates)
 			list = append(list, issuer)
 		}, selectIssuers)
 		return list, err
 	})
+}
+
+// Unexpired implements store.Certificates.
+func (s *Store) Unexpired(ctx context.Context, issuerID string, now time.Time) (count int, last time.Time, err error) {
+	count, err = read(ctx, s, "count certificates", func(c *conn) (count int, err error) {
+		err = c.once(func(r *row) { count, last = r.int(), r.time() }, selectUnexpired, now, issuerID)
+		return count, err
+	})
+	return count, last, err
 }
 
 // Certificate implements store.Certificates.

@@ -14,6 +14,7 @@ func certificateTests() map[string]func(*suite) {
 		"are known by issuer, serial": certificatesByIssuer,
 		"are revoked once":            certificatesAreRevoked,
 		"have issuers, kept for ever": issuersAreKept,
+		"are counted while they hold": unexpiredAreCounted,
 	}
 }
 
@@ -62,7 +63,7 @@ func issuersAreKept(s *suite) {
 	list, err := s.store.Issuers(s.ctx)
 	s.is(err, nil)
 	s.same(len(list), 0)
-	one := store.Issuer{ID: "01", SubjectKeyID: []byte{1}, Chain: [][]byte{{1, 2}, {3}}}
+	one := store.Issuer{ID: "01", SubjectKeyID: []byte{1}, Chain: [][]byte{{1, 2}, {3}}, Alternates: [][][]byte{{{5}, {6}}, {{7}}}}
 	two := store.Issuer{ID: "02", SubjectKeyID: []byte{2}, Chain: [][]byte{{4}}}
 	for _, issuer := range []store.Issuer{two, one, one} {
 		s.is(s.store.RegisterIssuer(s.ctx, issuer), nil)
@@ -70,6 +71,21 @@ func issuersAreKept(s *suite) {
 	list, err = s.store.Issuers(s.ctx)
 	s.is(err, nil)
 	s.same(list, []store.Issuer{one, two})
+}
+
+func unexpiredAreCounted(s *suite) {
+	issuer := s.certificate(func(*store.Certificate) {}).IssuerID
+	s.certificate(func(c *store.Certificate) { c.IssuerID = "another" })
+	s.certificate(func(c *store.Certificate) { c.NotAfter = s.now })
+	last := s.certificate(func(c *store.Certificate) { c.NotAfter = s.now.Add(1000 * time.Hour) })
+	count, end, err := s.store.Unexpired(s.ctx, issuer, s.now)
+	s.is(err, nil)
+	s.same(count, 2)
+	s.same(end, last.NotAfter)
+	count, end, err = s.store.Unexpired(s.ctx, "a third", s.now)
+	s.is(err, nil)
+	s.same(count, 0)
+	s.same(end, time.Time{})
 }
 
 func listingTests() map[string]func(*suite) {
