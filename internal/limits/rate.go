@@ -45,5 +45,8 @@ func (r Rate) String() string {
 	return fmt.Sprintf("%d/%s", r.Count, duration.Duration(r.Per))
 }
 
-// interval is the time after which one more may happen.
+// interval is the time, in nanoseconds, after which one more may happen.
 func (r Rate) interval() int64 { return max(1, int64(r.Per)/int64(r.Count)) }
+
+// span is how long Count events at once take to be worked off.
+func (r Rate) span() int64 { return r.interval() * int64(r.Count) }
