@@ -132,6 +132,8 @@ type Authorization struct {
 	Wildcard   bool                  // it is for *.Identifier
 	Token      string
 	Methods    []string            // the challenge types offered
+	GrantID    string              // the grant that stands for a proof; "" where there is one, or will be
+	Subdomains bool                // the proof counts for the names below, too (RFC 9444)
 	State      AuthorizationStatus // as last settled; Status also looks at the clock
 	Created    time.Time
 	Expires    time.Time
@@ -306,18 +308,4 @@ type CertificateQuery struct {
 	Now           time.Time       // what Status is judged by
 	Before        *CertificateKey // only those after this one in the listing: the last of the page before
 	Limit         int             // at most so many; 0 means 100
-}
-
-// Binding is a key for external account binding.
-type Binding struct {
-	ID        string // the key identifier given to the client
-	Name      string // for people
-	Secret    []byte // the MAC key, 32 octets; nil in listings
-	SingleUse bool
-	Created   time.Time
-	Expires   time.Time // zero for never
-	Revoked   time.Time
-	UsedBy    string // the account that used it last
-	Used      time.Time
-	Uses      int
 }

@@ -26,6 +26,7 @@ var (
 	ErrClaimed     = errors.New("the order is already being finalized")
 	ErrReplaced    = errors.New("the certificate is already replaced by another order")
 	ErrUsed        = errors.New("the single-use key is used up")
+	ErrFull        = errors.New("the key has as many accounts as it may have")
 	ErrRevoked     = errors.New("it is already revoked")
 	ErrExpired     = errors.New("it has expired")
 	ErrUnavailable = errors.New("the store cannot answer now")
@@ -65,8 +66,9 @@ type Accounts interface {
 	// CreateAccount stores a new account. When one with the same key exists,
 	// whatever its status, that one is returned with created false and
 	// nothing changes. When account.BindingID is set, the binding key is
-	// consumed in the same transaction: ErrNotFound, ErrRevoked, ErrExpired
-	// or ErrUsed (single-use and used) then say why nothing was created.
+	// consumed in the same transaction: ErrNotFound, ErrRevoked, ErrExpired,
+	// ErrUsed (single-use and used) or ErrFull (as many valid accounts as its
+	// grant allows) then say why nothing was created.
 	CreateAccount(ctx context.Context, account Account) (stored Account, created bool, err error)
 	// Account returns the account of that id, or ErrNotFound.
 	Account(ctx context.Context, id string) (Account, error)
@@ -121,6 +123,10 @@ type Authorizations interface {
 	// each of the wanted names, which may be wildcards. Names without one are
 	// not in the map.
 	ValidAuthorizations(ctx context.Context, accountID string, names []identifier.Identifier, after time.Time) (map[identifier.Identifier]Authorization, error)
+	// ValidAncestors returns, for each of the names that are below one, the
+	// account's authorization of the nearest name above it that is valid,
+	// counts for subdomains, and expires after the given time.
+	ValidAncestors(ctx context.Context, accountID string, names []identifier.Identifier, after time.Time) (map[identifier.Identifier]Authorization, error)
 	// ClaimValidation makes a pending authorization processing by
 	// claim.Method, so that the validation goes on after a restart. It
 	// replaces an earlier claim of the same method. ErrNotPending when its
@@ -193,6 +199,8 @@ type Bindings interface {
 	Binding(ctx context.Context, id string) (Binding, error)
 	// ListBindings returns all keys, newest first, without their secrets.
 	ListBindings(ctx context.Context) ([]Binding, error)
+	// UpdateBinding changes a key that is not revoked: ErrNotFound, ErrRevoked.
+	UpdateBinding(ctx context.Context, id string, change BindingChange) (Binding, error)
 	// RevokeBinding ends a key's use for new accounts: ErrNotFound, ErrRevoked.
 	RevokeBinding(ctx context.Context, id string, now time.Time) error
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -11,13 +12,15 @@ import (
 
 const (
 	authorizationColumns = "id, account_id, type, value, wildcard, token, methods, state, created, expires, method, " +
-		"thumbprint, settled, next_attempt, claimed_till, failure, attempts"
+		"thumbprint, settled, next_attempt, claimed_till, grant_id, subdomains, failure, attempts"
 
 	insertAuthorization = "INSERT INTO authorizations (order_id, " + authorizationColumns + ") " +
-		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	selectAuthorization      = "SELECT " + authorizationColumns + " FROM authorizations WHERE id = ?"
 	selectAuthorizationValid = "SELECT " + authorizationColumns + " FROM authorizations WHERE account_id = ? AND value = ? " +
 		"AND type = ? AND wildcard = ? AND expires > ? AND state = 'valid' ORDER BY expires DESC LIMIT 1"
+	selectAuthorizationAbove = "SELECT " + authorizationColumns + " FROM authorizations WHERE account_id = ? AND value = ? " +
+		"AND type = ? AND wildcard = 0 AND expires > ? AND state = 'valid' AND subdomains = 1 ORDER BY expires DESC LIMIT 1"
 	selectAuthorizationsDue = "SELECT " + authorizationColumns + " FROM authorizations WHERE next_attempt <= ? " +
 		"AND next_attempt > 0 AND claimed_till <= ? AND expires > ? ORDER BY next_attempt LIMIT ?"
 
@@ -43,6 +46,7 @@ func readAuthorization(r *row) store.Authorization {
 	a.Created, a.Expires = r.time(), r.time()
 	a.Method, a.Thumbprint = r.text(), r.text()
 	a.Settled, a.NextAttempt, a.ClaimedTill = r.time(), r.time(), r.time()
+	a.GrantID, a.Subdomains = r.text(), r.bool()
 	r.json(&a.Failure)
 	if attempts := r.text(); attempts != "" {
 		r.decode([]byte("["+attempts+"]"), &a.Attempts)
@@ -71,7 +75,7 @@ func insertAuthorizationOf(c *conn, a *store.Authorization, orderID string) erro
 	}
 	_, err = c.exec(insertAuthorization, orderID, a.ID, a.AccountID, string(a.Identifier.Type), a.Identifier.Value,
 		a.Wildcard, a.Token, methods, string(a.State), a.Created, a.Expires, a.Method, a.Thumbprint, a.Settled,
-		a.NextAttempt, a.ClaimedTill, failed, strings.Trim(attempts, "[]"))
+		a.NextAttempt, a.ClaimedTill, a.GrantID, a.Subdomains, failed, strings.Trim(attempts, "[]"))
 	return err
 }
 
@@ -102,6 +106,27 @@ func (s *Store) ValidAuthorizations(ctx context.Context, accountID string, names
 				accountID, base.Value, string(base.Type), name.IsWildcard(), after)
 			if err != nil {
 				return nil, err
+			}
+		}
+		return found, nil
+	})
+}
+
+// ValidAncestors implements store.Authorizations.
+func (s *Store) ValidAncestors(ctx context.Context, accountID string, names []identifier.Identifier, after time.Time) (map[identifier.Identifier]store.Authorization, error) {
+	return read(ctx, s, "read valid authorizations above", func(c *conn) (map[identifier.Identifier]store.Authorization, error) {
+		found := make(map[identifier.Identifier]store.Authorization)
+		for _, name := range names {
+			_, above, _ := strings.Cut(name.Base().Value, ".")
+			for ; above != "" && name.Type == identifier.DNS; _, above, _ = strings.Cut(above, ".") {
+				err := c.one(func(r *row) { found[name] = readAuthorization(r) }, selectAuthorizationAbove,
+					accountID, above, string(identifier.DNS), after)
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, store.ErrNotFound) {
+					return nil, err
+				}
 			}
 		}
 		return found, nil

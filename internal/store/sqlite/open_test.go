@@ -162,8 +162,11 @@ func checkVersion1(t *testing.T, s *Store) {
 		t.Errorf("issuers %+v, %v", issuers, err)
 	}
 	binding, err := s.Binding(ctx, "binding")
-	if err != nil || binding.Uses != 1 || !binding.SingleUse {
+	if err != nil || binding.Uses != 1 || !binding.SingleUse || !binding.Grant.IsZero() {
 		t.Errorf("binding %+v, %v", binding, err)
+	}
+	if authz := order.Authorizations[0]; authz.GrantID != "" || authz.Subdomains {
+		t.Errorf("authorization %+v", authz)
 	}
 }
 

@@ -15,6 +15,7 @@ func authorizationTests() map[string]func(*suite) {
 		"that are valid are found":        validOnesAreFound,
 		"that are not valid stay unfound": invalidOnesAreNot,
 		"are settled once":                authorizationsAreSettled,
+		"count for the names below":       validOnesAbove,
 		"that expired stay invalid":       expiredOnesStay,
 		"are deactivated by their owner":  authorizationsAreDeactivated,
 	}
@@ -43,7 +44,11 @@ func authorizationsAreKept(s *suite) {
 	full.Attempts = []store.Attempt{s.attempt("dns-01"), {Method: "dns-01", Started: s.now}}
 	bare := s.newAuthorization(account.ID, identifier.Identifier{Type: identifier.IP, Value: "fd00::1"})
 	bare.Methods = nil
-	for _, a := range []store.Authorization{full, bare} {
+	granted := s.newAuthorization(account.ID, dns("*.b.example"))
+	granted.State, granted.Method, granted.Settled, granted.GrantID = store.AuthorizationValid, "dns-01", s.now, "grant"
+	above := s.newAuthorization(account.ID, dns("c.example"))
+	above.Subdomains = true
+	for _, a := range []store.Authorization{full, bare, granted, above} {
 		s.must(s.store.CreateAuthorization(s.ctx, a))
 		s.same(s.readAuthorization(a.ID), a)
 	}
@@ -161,4 +166,34 @@ func authorizationsAreDeactivated(s *suite) {
 	_, err = s.store.DeactivateAuthorization(s.ctx, s.id())
 	s.is(err, store.ErrNotFound)
 	s.same(s.due(s.now.Add(time.Minute), 0), []string{})
+}
+
+func validOnesAbove(s *suite) {
+	account := s.account()
+	prove := func(accountID, name string, subdomains bool) store.Authorization {
+		a := s.newAuthorization(accountID, dns(name))
+		a.Subdomains = subdomains
+		s.must(s.store.CreateAuthorization(s.ctx, a))
+		s.must(s.store.FinishAuthorization(s.ctx, a.ID, s.proven()))
+		return s.readAuthorization(a.ID)
+	}
+	far, near := prove(account.ID, "example", true), prove(account.ID, "b.example", true)
+	prove(account.ID, "a.b.example", false)
+	prove(account.ID, "*.b.example", true)
+	prove(s.account().ID, "x.a.example", true)
+	names := []identifier.Identifier{
+		dns("x.a.example"), dns("x.a.b.example"), dns("y.x.a.example"), dns("b.example"), dns("example"), dns("other"),
+		dns("*.c.b.example"), {Type: identifier.IP, Value: "10.0.0.1"},
+	}
+	found, err := s.store.ValidAncestors(s.ctx, account.ID, names, s.now)
+	s.is(err, nil)
+	s.same(len(found), 5)
+	for name, want := range map[string]store.Authorization{
+		"x.a.example": far, "x.a.b.example": near, "y.x.a.example": far, "b.example": far, "*.c.b.example": near,
+	} {
+		s.same(found[dns(name)], want)
+	}
+	found, err = s.store.ValidAncestors(s.ctx, account.ID, names, near.Expires)
+	s.is(err, nil)
+	s.same(len(found), 0)
 }

@@ -13,6 +13,8 @@ func bindingTests() map[string]func(*suite) {
 		"are revoked once":            bindingsAreRevoked,
 		"are used by new accounts":    bindingsAreUsed,
 		"that are bad create nothing": badBindings,
+		"are changed":                 bindingsAreChanged,
+		"have so many accounts":       bindingsHaveSoManyAccounts,
 	}
 }
 
@@ -36,6 +38,10 @@ func (s *suite) readBinding(id string) store.Binding {
 func bindingsAreKept(s *suite) {
 	full := s.newBinding()
 	full.SingleUse, full.Expires = true, s.now.Add(time.Hour)
+	full.Grant = store.Grant{
+		Allow: []string{"*.a.example", "10.0.0.0/8"}, Deny: []string{"x.a.example"}, Preauthorize: []string{"*.a.example"},
+		Profiles: []string{"tls-server"}, Labels: map[string]string{"team": "a"}, MaxAccounts: 5, MaxRate: "1000/h",
+	}
 	for _, b := range []store.Binding{s.newBinding(), full} {
 		s.same(s.readBinding(s.bind(b).ID), b)
 	}
@@ -113,4 +119,48 @@ func badBindings(s *suite) {
 		_, err = s.store.Account(s.ctx, account.ID)
 		s.is(err, store.ErrNotFound)
 	}
+}
+
+func bindingsAreChanged(s *suite) {
+	b := s.newBinding()
+	b.Grant = store.Grant{Allow: []string{"a.example"}, MaxAccounts: 1}
+	s.bind(b)
+	name, expires, labels, none := "renamed", s.now.Add(time.Hour), map[string]string{"team": "a"}, []string(nil)
+	for _, change := range []store.BindingChange{{}, {Name: &name, Expires: &expires}, {Labels: &labels}, {Allow: &none}} {
+		change.Apply(&b)
+		changed, err := s.store.UpdateBinding(s.ctx, b.ID, change)
+		s.is(err, nil)
+		s.same(changed, b)
+		s.same(s.readBinding(b.ID), b)
+	}
+	_, err := s.store.UpdateBinding(s.ctx, s.id(), store.BindingChange{})
+	s.is(err, store.ErrNotFound)
+	s.must(s.store.RevokeBinding(s.ctx, b.ID, s.now))
+	_, err = s.store.UpdateBinding(s.ctx, b.ID, store.BindingChange{Name: &name})
+	s.is(err, store.ErrRevoked)
+}
+
+func bindingsHaveSoManyAccounts(s *suite) {
+	b := s.newBinding()
+	b.Grant.MaxAccounts = 2
+	s.bind(b)
+	create := func() (store.Account, error) {
+		account := s.newAccount()
+		account.BindingID = b.ID
+		stored, _, err := s.store.CreateAccount(s.ctx, account)
+		return stored, err
+	}
+	first, err := create()
+	s.is(err, nil)
+	_, err = create()
+	s.is(err, nil)
+	_, err = create()
+	s.is(err, store.ErrFull)
+	_, err = s.store.CloseAccount(s.ctx, first.ID, store.AccountDeactivated, report("closed"))
+	s.must(err)
+	_, err = create() // in the place of the one that is closed
+	s.is(err, nil)
+	_, err = create()
+	s.is(err, store.ErrFull)
+	s.same(s.readBinding(b.ID).Uses, 3)
 }

@@ -18,6 +18,7 @@ func raceTests() map[string]func(*suite) {
 	return map[string]func(*suite){
 		"new accounts with one key":      raceAccounts,
 		"a single-use key":               raceBinding,
+		"a key for some accounts":        raceFull,
 		"key changes to one key":         raceKeys,
 		"orders that replace one":        raceReplaces,
 		"finalizations of one order":     raceBegin,
@@ -108,6 +109,30 @@ func raceBinding(s *suite) {
 		winner := s.oneWins(errs, store.ErrUsed)
 		b.UsedBy, b.Used, b.Uses = account[winner].ID, s.now, 1
 		s.same(s.readBinding(b.ID), b)
+	}
+}
+
+func raceFull(s *suite) {
+	const most = 3
+	for range rounds {
+		b := s.newBinding()
+		b.Grant.MaxAccounts = most
+		s.bind(b)
+		created := 0
+		for _, err := range race(rivals, func(int) error {
+			account := s.newAccount()
+			account.BindingID = b.ID
+			_, _, err := s.store.CreateAccount(s.ctx, account)
+			return err
+		}) {
+			if err == nil {
+				created++
+				continue
+			}
+			s.is(err, store.ErrFull)
+		}
+		s.same(created, most)
+		s.same(s.readBinding(b.ID).Uses, most)
 	}
 }
 
