@@ -45,7 +45,7 @@ func ReadFile(path string) (crypto.Signer, error) {
 // ReadSealedFile is ReadFile for a key that may be sealed. The error wraps
 // ErrPassphrase when the passphrase does not open it.
 func ReadSealedFile(path string, passphrase []byte) (crypto.Signer, error) {
-	data, err := readPrivate(path)
+	data, err := ReadPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't read the key: %w", err)
 	}
@@ -56,8 +56,9 @@ func ReadSealedFile(path string, passphrase []byte) (crypto.Signer, error) {
 	return key, nil
 }
 
-// readPrivate reads a file that nobody but its owner may read or change.
-func readPrivate(path string) ([]byte, error) {
+// ReadPrivate reads a file that nobody but its owner may read or change; the
+// error says how to make others so.
+func ReadPrivate(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -75,7 +76,7 @@ func readPrivate(path string) ([]byte, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s is too large for a key (more than %d octets)", path, maxFile)
+		return nil, fmt.Errorf("%s is too large for a secret (more than %d octets)", path, maxFile)
 	}
 	return data, err
 }
