@@ -20,6 +20,8 @@ func (l *loader) check() {
 	l.checkValidation()
 	l.checkACME()
 	l.compileProfiles()
+	l.compilePolicy()
+	l.setRates()
 }
 
 // mistake adds a problem where key was set.

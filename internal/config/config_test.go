@@ -76,6 +76,14 @@ profiles:
     key_types: [P-256, RSA-2048]
   tls-client: {backdate: 5m}
 retention: {orders: 1w}
+policy:
+  default: deny
+  rules:
+  - name: web
+    allow: ["**.corp", 10.0.0.0/8]
+    max_validity: 30d
+  - {deny: [secret.corp], accounts: [x]}
+limits: {preset: letsencrypt, new_orders: 1000/h, new_accounts: off}
 `
 
 func TestParse(t *testing.T) {
@@ -104,11 +112,16 @@ func TestParse(t *testing.T) {
 		"profiles.tls-client.backdate":            {Value: "5m", Source: "chancery.yaml:23"},
 		"profiles.tls-client.extended_key_usages": {Value: "clientAuth", Source: "default"},
 		"retention.orders":                        {Value: "7d", Source: "chancery.yaml:24"},
+		"policy.rules":                            {Value: `[{"name":"web","allow":["**.corp","10.0.0.0/8"],"max_validity":"30d"},{"accounts":["x"],"deny":["secret.corp"]}]`, Source: "chancery.yaml:27"},
+		"limits.new_orders":                       {Value: "1000/1h", Source: "chancery.yaml:32"},
 	} {
 		want.Key = key
 		if settings[key] != want {
 			t.Errorf("got %+v, want %+v", settings[key], want)
 		}
+	}
+	if c.Rates.NewOrders.Count != 1000 || c.Rates.NewAccounts.Count != 0 || c.Rates.CertificatesPerSet.Count != 5 {
+		t.Errorf("the rates are %+v", c.Rates)
 	}
 	if c.Compiled["web"] == nil || !c.Validation.Allow[2].Contains(netip.MustParseAddr("10.9.9.9")) {
 		t.Errorf("web %v, allow %v", c.Compiled["web"], c.Validation.Allow)
@@ -268,5 +281,12 @@ func writeFile(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	c, err := Parse("chancery.yaml", []byte("policy:\n  rules:\n  - {allow: [\"**.corp\"]}\n  - name: again\n    allow: [a.corp]"))
+	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].Error(), "chancery.yaml:5:5: policy.rules[1].allow[0]: a.corp is never asked") {
+		t.Errorf("%v, %v", c, err)
 	}
 }

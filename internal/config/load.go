@@ -22,7 +22,7 @@ import (
 const FileName = "chancery.yaml"
 
 // maxFile bounds the configuration file, in bytes.
-const maxFile = 64 << 10
+const maxFile = 4 << 20
 
 // LoadOptions say where the configuration comes from.
 type LoadOptions struct {

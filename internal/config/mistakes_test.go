@@ -15,7 +15,7 @@ var fileMistakes = []struct{ file, says string }{
 	{"- listen", `chancery.yaml:1:1: keys are expected here, as in "name: value"; found a list`},
 	{"log: {}\n---\nlog: {}", "chancery.yaml:3:4: a second document begins here; a configuration is one document"},
 	{strings.Repeat("[", 1000), "chancery.yaml:1:33: this is not YAML: this is nested too deep"},
-	{strings.Repeat("#", 1<<17), "chancery.yaml:1:1: the file has more than 64 KiB; is it the right one?"},
+	{strings.Repeat("#", 1<<23), "chancery.yaml:1:1: the file has more than 4 MiB; is it the right one?"},
 
 	// Keys.
 	{"validation:\n  http_prot: 80", `chancery.yaml:2:3: unknown key "validation.http_prot"; did you mean "validation.http_port"?` + "\n    2 |   http_prot: 80"},
@@ -105,6 +105,18 @@ var fileMistakes = []struct{ file, says string }{
 	{"acme: {order_lifetime: 2m}\nvalidation: {attempts: 10, timeout: 30s}", "chancery.yaml:1:8: acme.order_lifetime: 2m is less than the 5m45s that all attempts of a validation may take"},
 	{"profiles:\n  tls-server:\n    validity:\n      longest: 1d", "chancery.yaml:4:7: profiles.tls-server.validity.longest: 1d is less than validity.default, 90d"},
 	{"profiles:\n  web:\n    key_types: [P-256, P-257]", "chancery.yaml:3:5: profiles.web.key_types[1]: \"P-257\" is no type of key"},
+	{"policy:\n  rules:\n  - name: web\n    allow: [a..b]", `chancery.yaml:4:5: policy.rules[0].allow[0]: "a..b" is no pattern of names`},
+	{"policy:\n  rules:\n  - {allow: [a.corp], deny: [\"*.corp\"]}", "chancery.yaml:3:6: policy.rules[0].allow[0]: a.corp is denied by the same rule (*.corp), and deny wins; leave one of them out"},
+	{"policy:\n  rules:\n  - allow: [\"**.corp\"]\n    profiles: [webb]", `chancery.yaml:4:5: policy.rules[0].profiles[0]: there is no profile "webb"`},
+	{"policy:\n  rules:\n  - {deny: [a.corp], doors: [ssh]}", `chancery.yaml:3:22: policy.rules[0].doors[0]: there is no door "ssh"`},
+	{"policy:\n  rules:\n  - {deny: [\"**.corp\"]}\n  - allow: [a.corp]", `chancery.yaml:4:5: policy.rules[1].allow[0]: a.corp can never be allowed: the rule "rule 1" denies it`},
+	{"policy: {rules: {}}", "policy.rules: a list is expected here, as in [{key: value}]; found keys"},
+	{"policy: {rules: [x]}", `policy.rules[0]: keys are expected here, as in "name: value"; found the text "x"`},
+	{"policy: {rules: [{alow: [x]}]}", `unknown key "policy.rules[0].alow"; did you mean "policy.rules[0].allow"?`},
+	{"policy: {rules: [{deny: [x], key_types: [DSA]}]}", `policy.rules[0].key_types[0]: "DSA" is unknown`},
+	{"policy: {rules: [{}]}", `chancery.yaml:1:18: policy.rules[0]: the rule "rule 1" says nothing`},
+	{"limits: {new_orders: 300}", "limits.new_orders: a text (a number in quotes is one) is expected here"},
+	{"limits: {new_orders: 300/x}", `limits.new_orders: "300/x" is no rate; write it like 300/3h, 1000/h or off`},
 	{"profiles:\n  \"a/b\": {}", "chancery.yaml:2:3: profiles.a/b: a profile's name"},
 }
 

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"bytes"
 	"encoding"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -26,8 +28,16 @@ type place struct {
 // root is the place of the whole configuration.
 func (c *Config) root() place { return place{value: reflect.ValueOf(c).Elem()} }
 
-func (p place) isSection() bool {
-	return p.value.Kind() == reflect.Struct && p.value.Type() != reflect.TypeFor[netip.Prefix]()
+func (p place) isSection() bool { return isSectionType(p.value.Type()) }
+
+func isSectionType(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && t != reflect.TypeFor[netip.Prefix]()
+}
+
+// isSections reports whether the place is a list of sections. It is a value
+// with one text, as in [{name: web, allow: [a.corp]}].
+func (p place) isSections() bool {
+	return p.value.Kind() == reflect.Slice && isSectionType(p.value.Type().Elem())
 }
 
 func (p place) isMap() bool { return p.value.Kind() == reflect.Map }
@@ -110,6 +120,9 @@ func (p place) text() string {
 // texts are the elements of a list, or the one text of another value, each
 // passed through render.
 func (p place) texts(render func(reflect.Value, string) string) []string {
+	if p.isSections() {
+		return []string{flow(p.value)}
+	}
 	if p.value.Kind() != reflect.Slice {
 		return []string{render(p.value, textOf(p.value))}
 	}
@@ -118,6 +131,20 @@ func (p place) texts(render func(reflect.Value, string) string) []string {
 		texts[i] = render(p.value.Index(i), textOf(p.value.Index(i)))
 	}
 	return texts
+}
+
+// flow is a list of sections as JSON, which is YAML, too.
+func flow(list reflect.Value) string {
+	if list.Len() == 0 {
+		return "[]"
+	}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(list.Interface()); err != nil {
+		panic(fmt.Sprintf("a list of %s has no text: %v", list.Type().Elem(), err)) // a mistake in its type
+	}
+	return strings.TrimSpace(text.String())
 }
 
 func textOf(v reflect.Value) string {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"chancery/internal/identifier"
+	"chancery/internal/limits"
 )
 
 // normalize checks text against the rule of an "is" tag and returns it in the
@@ -35,6 +36,9 @@ func normalize(rule, text string) (string, error) {
 			err = errors.New("a wildcard does not fit here; write the name alone")
 		}
 		return id.Value, err
+	case "rate":
+		rate, err := limits.ParseRate(text)
+		return rate.String(), err
 	case "url":
 		return parseURL(text, "https", "http")
 	case "https":

@@ -57,6 +57,9 @@ func (b schemaBuilder) build(p place) map[string]any {
 		schema = map[string]any{"type": []string{"object", "null"}, "properties": properties, "additionalProperties": false}
 	case p.isMap():
 		schema = map[string]any{"type": []string{"object", "null"}, "additionalProperties": b.build(p.entry(""))}
+	case p.isSections():
+		items := b.build(place{value: reflect.New(p.value.Type().Elem()).Elem()})
+		schema = map[string]any{"type": "array", "items": items}
 	case p.value.Kind() == reflect.Slice:
 		schema = map[string]any{"type": "array", "items": scalarSchema(p, p.value.Type().Elem())}
 	default:

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 
 	"chancery/internal/duration"
+	"chancery/internal/limits"
+	"chancery/internal/policy"
 	"chancery/internal/profile"
 )
 
@@ -61,6 +63,12 @@ type Config struct {
 	// What certificates look like, by name. What is written for a built-in profile replaces single fields of it; what a new one leaves out is as in tls-server.
 	Profiles map[string]profile.Spec `yaml:"profiles"`
 
+	// Who may have which names. Name constraints of the CA's own certificates hold whatever is written here, and so do the grants that keys for external account binding carry.
+	Policy Policy `yaml:"policy"`
+
+	// How often things may happen.
+	Limits Limits `yaml:"limits"`
+
 	// How long things are kept.
 	Retention Retention `yaml:"retention"`
 
@@ -69,6 +77,15 @@ type Config struct {
 
 	// Compiled are the Profiles, ready for use.
 	Compiled map[string]*profile.Profile `yaml:"-"`
+
+	// Rules are those of Policy, ready for use.
+	Rules *policy.Rules `yaml:"-"`
+
+	// Rates are those of Limits, ready for use.
+	Rates limits.Config `yaml:"-"`
+
+	// Warnings are what is not wrong, but can hardly be meant.
+	Warnings []*Problem `yaml:"-"`
 
 	options LoadOptions
 	sources map[string]source // of what was set, by key; sections included
@@ -164,6 +181,9 @@ type ACME struct {
 	// The domain names that stand for this CA in dns-persist-01 records. That challenge is offered when there are any.
 	DNSPersistIssuers []string `yaml:"dns_persist_issuers" is:"domain"`
 
+	// Whether a name that is proven by DNS can count for the names below it, if the client asks for that (RFC 9444).
+	SubdomainAuth bool `yaml:"subdomain_auth" default:"false"`
+
 	// Faults made on purpose, to test clients.
 	Fault Fault `yaml:"fault"`
 }
@@ -172,6 +192,79 @@ type ACME struct {
 type Fault struct {
 	// The share of good nonces that is refused, from 0 to 1.
 	NonceReject float64 `yaml:"nonce_reject" default:"0" min:"0" max:"1"`
+}
+
+// Policy says who may have which names.
+type Policy struct {
+	// What becomes of names that no rule speaks of: allow or deny.
+	Default string `yaml:"default" default:"allow" enum:"allow,deny"`
+
+	// Whether DNS names of a single label, as in "intranet", can be had.
+	AllowSingleLabel bool `yaml:"allow_single_label" default:"true"`
+
+	// Whether DNS names with underscores can be had.
+	AllowUnderscores bool `yaml:"allow_underscores" default:"false"`
+
+	// Rules, as in [{name: lab, grants: [team-a], deny: ["**.lab.corp"]}]. What any rule denies is denied; of those that allow, the first is named.
+	Rules []Rule `yaml:"rules"`
+}
+
+// Rule is one rule of the policy.
+type Rule struct {
+	// What the rule is called in answers and in the audit log.
+	Name string `yaml:"name" json:"name,omitempty"`
+
+	// The doors it is about: acme. Empty for all.
+	Doors []string `yaml:"doors" json:"doors,omitempty"`
+
+	// The grants it is about, by the names or identifiers of their keys. Empty for all requesters.
+	Grants []string `yaml:"grants" json:"grants,omitempty"`
+
+	// The ACME accounts it is about. Empty for all requesters.
+	Accounts []string `yaml:"accounts" json:"accounts,omitempty"`
+
+	// The profiles it is about. Empty for all.
+	Profiles []string `yaml:"profiles" json:"profiles,omitempty"`
+
+	// The names it allows: a.corp, *.corp (one label, *.corp itself included), **.corp (any depth), 10.0.0.0/8, email:@corp, uri:spiffe://corp/, ssh:deploy.
+	Allow []string `yaml:"allow" json:"allow,omitempty"`
+
+	// The names it denies, written in the same way.
+	Deny []string `yaml:"deny" json:"deny,omitempty"`
+
+	// The only keys that what it allows can have, as in profiles; without allow, all that it is about.
+	KeyTypes []string `yaml:"key_types" json:"key_types,omitempty" enum:"P-256,P-384,P-521,Ed25519,RSA,RSA-2048,RSA-3072,RSA-4096,RSA-8192"`
+
+	// How long the same can be good for, at most.
+	MaxValidity duration.Duration `yaml:"max_validity" json:"max_validity,omitzero"`
+
+	// When the rule is in force, as in ["mon-fri 08:00-18:00 Europe/Berlin"]; in UTC without a zone. Empty for always.
+	Times []string `yaml:"times" json:"times,omitempty"`
+}
+
+// Limits says how often things may happen: COUNT/SPAN, as in 300/3h, or off.
+// An empty one is as the preset has it.
+type Limits struct {
+	// The limits that are not set here: off for none, letsencrypt for those that Let's Encrypt publishes.
+	Preset string `yaml:"preset" default:"off" enum:"off,letsencrypt"`
+
+	// New accounts from one address.
+	NewAccounts string `yaml:"new_accounts" is:"rate" optional:"yes"`
+
+	// New accounts from one IPv6 network of 48 bits.
+	NewAccountsPerNetwork string `yaml:"new_accounts_per_network" is:"rate" optional:"yes"`
+
+	// New orders of one account. Renewals that say which certificate they replace (RFC 9773) are not counted, here and below.
+	NewOrders string `yaml:"new_orders" is:"rate" optional:"yes"`
+
+	// Failed validations of one name by one account.
+	FailedValidations string `yaml:"failed_validations" is:"rate" optional:"yes"`
+
+	// Certificates with names below one registered domain, which for private names is that of two labels, or of one address.
+	CertificatesPerDomain string `yaml:"certificates_per_domain" is:"rate" optional:"yes"`
+
+	// Certificates of exactly the same names.
+	CertificatesPerSet string `yaml:"certificates_per_set" is:"rate" optional:"yes"`
 }
 
 // Retention says how long things are kept. 0 is for ever.

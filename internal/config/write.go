@@ -101,6 +101,9 @@ func (w *writer) describe(p place, indent string) {
 
 // yamlText is a value as YAML.
 func yamlText(p place) string {
+	if p.isSections() {
+		return flow(p.value)
+	}
 	texts := p.texts(func(v reflect.Value, text string) string {
 		if v.Kind() == reflect.String || v.Type() == reflect.TypeFor[netip.Prefix]() {
 			return yamlString(text)

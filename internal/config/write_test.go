@@ -18,6 +18,7 @@ func TestWrite(t *testing.T) {
 		"validation.zone_resolvers.corp.example=10.0.0.53", "acme.eab_required=true", "acme.fault.nonce_reject=0.05",
 		"acme.dns_persist_issuers=true.corp,no", "profiles.web.description=It's \"web\": # yes \\ é", "profiles.tls-server.validity.default=30d",
 		"profiles.true.key_types=P-256", "profiles={none: {}, 007: {}}", "default_profile=007", "retention.orders=0", "former_urls=",
+		`policy.rules=[{name: "it's: web", allow: ["**.corp"], times: ["mon-fri 08:00-18:00"]}]`, "limits.preset=letsencrypt",
 	}
 	path := filepath.Join(t.TempDir(), FileName)
 	if err := Write(path, set); err != nil {

@@ -20,7 +20,7 @@ import (
 func (l *loader) readYAML(name string, data []byte) bool {
 	from := source{kind: fromFile, name: name, line: 1, column: 1}
 	if len(data) > maxFile {
-		l.add(from, "", "the file has more than %d KiB; is it the right one?", maxFile>>10)
+		l.add(from, "", "the file has more than %d MiB; is it the right one?", maxFile>>20)
 		return false
 	}
 	file, err := parseYAML(string(data))
@@ -109,6 +109,8 @@ func (d decoder) decode(p place, node ast.Node) {
 		switch {
 		case !p.isValue():
 			d.mapping(p, node)
+		case p.isSections():
+			d.sections(p, node)
 		case p.value.Kind() == reflect.Slice:
 			d.list(p, node)
 		default:
@@ -192,6 +194,38 @@ func (d decoder) list(p place, node ast.Node) {
 	if len(d.problems.list) == before {
 		p.value.Set(list)
 	}
+}
+
+// sections reads a list of sections.
+func (d decoder) sections(p place, node ast.Node) {
+	sequence, ok := node.(*ast.SequenceNode)
+	if !ok {
+		d.add(d.at(node.GetToken()), p.key, "a list is expected here, as in [{key: value}]; found %s", describe(node))
+		return
+	}
+	before := len(d.problems.list)
+	list := reflect.MakeSlice(p.value.Type(), len(sequence.Values), len(sequence.Values))
+	for i, node := range sequence.Values {
+		element := place{key: fmt.Sprintf("%s[%d]", p.key, i), value: list.Index(i)}
+		d.config.sources[element.key] = d.at(start(node))
+		d.decode(element, node)
+	}
+	if len(d.problems.list) == before {
+		p.value.Set(list)
+	}
+}
+
+// start is where a node begins: a mapping's own token is its first colon.
+func start(node ast.Node) *token.Token {
+	switch node := node.(type) {
+	case *ast.MappingNode:
+		if len(node.Values) > 0 {
+			return node.Values[0].Key.GetToken()
+		}
+	case *ast.MappingValueNode:
+		return node.Key.GetToken()
+	}
+	return node.GetToken()
 }
 
 // scalar reads one value of p. A text must be one in YAML too, so that what a

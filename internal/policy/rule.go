@@ -122,7 +122,7 @@ func (c *compiler) add(number int32, spec RuleSpec) {
 		}
 	}
 	switch {
-	case len(r.allow)+len(r.deny) == 0 && !r.restricts():
+	case len(spec.Allow)+len(spec.Deny) == 0 && !r.restricts():
 		c.refuse(c.field, "the rule %q says nothing; give it allow, deny, key_types or max_validity", r.Name)
 	case len(r.allow) == 0 && len(r.deny) > 0 && r.restricts():
 		c.refuse(c.field, "the rule %q denies and bounds keys or validity, which goes with allow; make two rules of it", r.Name)
