@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"chancery/internal/expr"
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
 	"chancery/internal/policy"
@@ -37,6 +38,7 @@ type Request struct {
 	CSR         []byte                  `json:"csr,omitempty"` // DER, as received; its signature is verified by the door
 	Profile     string                  `json:"profile"`
 	Wishes      profile.Wishes          `json:"wishes,omitzero"`
+	Facts       expr.Facts              `json:"facts,omitzero"` // what the door knows of the requester, for the profile
 }
 
 // requester names who asked in records and in the audit log.

@@ -103,6 +103,9 @@ func (a *Authority) build(req Request, number serial.Number, now time.Time) (pro
 		SPKI:        req.PublicKey,
 		Wishes:      req.Wishes,
 		Now:         now,
+		Door:        req.Door,
+		Facts:       req.Facts,
+		CSR:         req.CSR,
 	})
 	return tbs, failure.Wrap("build certificate", err)
 }

@@ -19,6 +19,7 @@ func (l *loader) check() {
 	l.checkURL()
 	l.checkValidation()
 	l.checkACME()
+	l.checkIssuers()
 	l.compileProfiles()
 	l.compilePolicy()
 	l.setRates()

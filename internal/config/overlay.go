@@ -68,7 +68,7 @@ func (p place) cutName(rest string) (name, after string) {
 
 func (l *loader) assignText(p place, text string, from source) {
 	l.config.sources[p.key] = from
-	if !p.isValue() || p.isSections() {
+	if !p.isValue() || p.isFlow() {
 		l.setYAML(p, text, from)
 		return
 	}

@@ -31,7 +31,7 @@ func (c *Config) root() place { return place{value: reflect.ValueOf(c).Elem()} }
 func (p place) isSection() bool { return isSectionType(p.value.Type()) }
 
 func isSectionType(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && t != reflect.TypeFor[netip.Prefix]()
+	return t.Kind() == reflect.Struct && t != reflect.TypeFor[netip.Prefix]() && !isExpressive(t)
 }
 
 // isSections reports whether the place is a list of sections. It is a value
@@ -120,7 +120,7 @@ func (p place) text() string {
 // texts are the elements of a list, or the one text of another value, each
 // passed through render.
 func (p place) texts(render func(reflect.Value, string) string) []string {
-	if p.isSections() {
+	if p.isFlow() {
 		return []string{flow(p.value)}
 	}
 	if p.value.Kind() != reflect.Slice {
@@ -133,7 +133,7 @@ func (p place) texts(render func(reflect.Value, string) string) []string {
 	return texts
 }
 
-// flow is a list of sections as JSON, which is YAML, too.
+// flow is a list as JSON, which is YAML, too.
 func flow(list reflect.Value) string {
 	if list.Len() == 0 {
 		return "[]"
@@ -171,6 +171,7 @@ func join(key, name string) string {
 func defaults() *Config {
 	c := &Config{
 		Profiles: profile.Defaults(),
+		Issuers:  map[string]Issuer{},
 		Validation: Validation{
 			ZoneResolvers: map[string][]string{},
 		},

@@ -48,6 +48,9 @@ type schemaBuilder struct {
 // build is the schema of one place.
 func (b schemaBuilder) build(p place) map[string]any {
 	var schema map[string]any
+	if p.value.Kind() == reflect.Pointer {
+		p.value = reflect.New(p.value.Type().Elem()).Elem()
+	}
 	switch {
 	case p.isSection():
 		properties := map[string]any{}
@@ -58,8 +61,16 @@ func (b schemaBuilder) build(p place) map[string]any {
 	case p.isMap():
 		schema = map[string]any{"type": []string{"object", "null"}, "additionalProperties": b.build(p.entry(""))}
 	case p.isSections():
-		items := b.build(place{value: reflect.New(p.value.Type().Elem()).Elem()})
+		items := map[string]any{} // values in values are left open at the third turn
+		if strings.Count(p.key, "[]") < 3 {
+			items = b.build(place{key: p.key + "[]", value: reflect.New(p.value.Type().Elem()).Elem()})
+		}
 		schema = map[string]any{"type": "array", "items": items}
+	case p.isExpressions():
+		one := expressionSchema(p.value.Type().Elem())
+		schema = map[string]any{"anyOf": []any{one, map[string]any{"type": "array", "items": one}}}
+	case isExpressive(p.value.Type()):
+		schema = expressionSchema(p.value.Type())
 	case p.value.Kind() == reflect.Slice:
 		schema = map[string]any{"type": "array", "items": scalarSchema(p, p.value.Type().Elem())}
 	default:

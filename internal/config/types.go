@@ -63,6 +63,9 @@ type Config struct {
 	// What certificates look like, by name. What is written for a built-in profile replaces single fields of it; what a new one leaves out is as in tls-server.
 	Profiles map[string]profile.Spec `yaml:"profiles"`
 
+	// What signs, by name. There is always "default", the CA's own intermediate; profiles name others. After "chancery issuer rotate" the newest certificate signs.
+	Issuers map[string]Issuer `yaml:"issuers"`
+
 	// Who may have which names. Name constraints of the CA's own certificates hold whatever is written here, and so do the grants that keys for external account binding carry.
 	Policy Policy `yaml:"policy"`
 
@@ -192,6 +195,25 @@ type ACME struct {
 type Fault struct {
 	// The share of good nonces that is refused, from 0 to 1.
 	NonceReject float64 `yaml:"nonce_reject" default:"0" min:"0" max:"1"`
+}
+
+// Issuer is a key that signs, and its certificates. Paths are relative to the
+// directory of the CA.
+type Issuer struct {
+	// The issuing certificate, and those between it and the root, PEM. Empty for intermediate.pem in the issuer "default", and for what "chancery issuer rotate" makes in others.
+	Certificate string `yaml:"certificate" json:"certificate,omitempty"`
+
+	// Its key: a file, or the URI of a key that a helper program holds, as in "pkcs11:token=ca;object=issuing?pin-source=ca.pin". Empty for intermediate.key in the issuer "default".
+	Key string `yaml:"key" json:"key,omitempty"`
+
+	// The program that holds the keys with a URI. Empty for chancery-key-SCHEME beside this program or in the PATH.
+	Helper string `yaml:"helper" json:"helper,omitempty"`
+
+	// The root that the chain ends in, PEM. Empty for root.pem.
+	Root string `yaml:"root" json:"root,omitempty"`
+
+	// Files with other chains of the same key, each of them a cross-signed certificate and those above it. ACME clients find them as alternates.
+	Alternates []string `yaml:"alternates" json:"alternates,omitempty"`
 }
 
 // Policy says who may have which names.

@@ -3,11 +3,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -63,6 +65,9 @@ type writer struct {
 }
 
 func (w *writer) write(p place, indent string) {
+	if w.isNoise(p) {
+		return
+	}
 	w.describe(p, indent)
 	if !p.isValue() {
 		fmt.Fprintf(&w.text, "%s%s:\n", indent, yamlString(p.name))
@@ -75,6 +80,22 @@ func (w *writer) write(p place, indent string) {
 		indent += "# "
 	}
 	fmt.Fprintf(&w.text, "%s%s: %s\n", indent, yamlString(p.name), yamlText(p))
+}
+
+// isNoise reports whether a key of a profile is empty in it, and not in the
+// first one, which shows all there are.
+func (w *writer) isNoise(p place) bool {
+	first := slices.Min(slices.Collect(maps.Keys(w.config.Profiles)))
+	if !strings.HasPrefix(p.field, "profile.") || strings.HasPrefix(p.key, "profiles."+first+".") {
+		return false
+	}
+	noise := true
+	p.walk(func(p place) {
+		if p.isValue() && (!p.value.IsZero() || w.config.sources[p.key].kind != fromDefault) {
+			noise = false
+		}
+	})
+	return noise
 }
 
 // describe writes what a key means, once: profiles share their keys.
@@ -101,7 +122,7 @@ func (w *writer) describe(p place, indent string) {
 
 // yamlText is a value as YAML.
 func yamlText(p place) string {
-	if p.isSections() {
+	if p.isFlow() {
 		return flow(p.value)
 	}
 	texts := p.texts(func(v reflect.Value, text string) string {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -64,8 +65,10 @@ func TestWriteCommentsHaveDefaults(t *testing.T) {
 	if changes := plain.Changes(c); len(changes) != 0 {
 		t.Errorf("the comments say something else than the defaults: %v", changes)
 	}
-	for _, setting := range c.Settings() {
-		if setting.Source == "default" {
+	for _, setting := range c.Settings() { // what is empty is shown with the first profile only
+		empty := slices.Contains([]string{"", "[]", "false", "0"}, setting.Value)
+		later := strings.HasPrefix(setting.Key, "profiles.") && !strings.HasPrefix(setting.Key, "profiles.shortlived.")
+		if setting.Source == "default" && !(empty && later) {
 			t.Errorf("%s is not in the file", setting.Key)
 		}
 	}

@@ -107,6 +107,12 @@ func (d decoder) decode(p place, node ast.Node) {
 		d.add(d.at(node.GetToken()), p.key, "anchors, aliases and tags are not read here; write the value itself")
 	default:
 		switch {
+		case p.value.Kind() == reflect.Pointer: // what may be missing
+			p.value.Set(reflect.New(p.value.Type().Elem()))
+			p.value = p.value.Elem()
+			d.decode(p, node)
+		case isExpressive(p.value.Type()):
+			d.expression(p, p.key, p.value, node)
 		case !p.isValue():
 			d.mapping(p, node)
 		case p.isSections():
@@ -120,13 +126,8 @@ func (d decoder) decode(p place, node ast.Node) {
 }
 
 func (d decoder) mapping(p place, node ast.Node) {
-	var pairs []*ast.MappingValueNode
-	switch node := node.(type) {
-	case *ast.MappingNode:
-		pairs = node.Values
-	case *ast.MappingValueNode:
-		pairs = []*ast.MappingValueNode{node}
-	default:
+	pairs, ok := pairsOf(node)
+	if !ok {
 		d.add(d.at(node.GetToken()), p.key, "keys are expected here, as in \"name: value\"; found %s", describe(node))
 		return
 	}
@@ -182,6 +183,9 @@ func (p place) normalName(name string) (string, error) {
 
 func (d decoder) list(p place, node ast.Node) {
 	sequence, ok := node.(*ast.SequenceNode)
+	if !ok && p.isExpressions() { // one is a list of one
+		sequence, ok = &ast.SequenceNode{Values: []ast.Node{node}}, true
+	}
 	if !ok {
 		d.add(d.at(node.GetToken()), p.key, "a list is expected here, as in [one, two]; found %s", describe(node))
 		return
@@ -189,7 +193,12 @@ func (d decoder) list(p place, node ast.Node) {
 	before := len(d.problems.list)
 	list := reflect.MakeSlice(p.value.Type(), len(sequence.Values), len(sequence.Values))
 	for i, node := range sequence.Values {
-		d.scalar(p, fmt.Sprintf("%s[%d]", p.key, i), list.Index(i), node)
+		key := fmt.Sprintf("%s[%d]", p.key, i)
+		if p.isExpressions() {
+			d.expression(p, key, list.Index(i), node)
+			continue
+		}
+		d.scalar(p, key, list.Index(i), node)
 	}
 	if len(d.problems.list) == before {
 		p.value.Set(list)

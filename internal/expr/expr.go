@@ -90,7 +90,11 @@ type Program struct {
 	Text    string
 	kind    Kind
 	program cel.Program
+	reads   map[string]bool
 }
+
+// Reads reports whether the expression reads a variable.
+func (p *Program) Reads(variable string) bool { return p.reads[variable] }
 
 // Compile checks text and makes it ready. Its error says line and column in
 // the text, and the variables there are where that helps.
@@ -107,7 +111,11 @@ func (e *Env) Compile(text string, kind Kind) (*Program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("line 1, column 1: %w", err)
 	}
-	return &Program{text, kind, program}, nil
+	reads := map[string]bool{}
+	for _, reference := range ast.NativeRep().ReferenceMap() {
+		reads[reference.Name] = true
+	}
+	return &Program{text, kind, program, reads}, nil
 }
 
 // gives reports whether a value of type t can be of the kind. What is in

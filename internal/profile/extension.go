@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"crypto/x509"
 	"encoding/asn1"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -16,7 +17,9 @@ const (
 	extKeyUsage         = 15
 	extSubjectAltName   = 17
 	extBasicConstraints = 19
+	extNameConstraints  = 30
 	extCRLDistribution  = 31
+	extPolicies         = 32
 	extAuthorityKeyID   = 35
 	extExtendedKeyUsage = 37
 	extNoRevAvail       = 56
@@ -25,12 +28,22 @@ const (
 // addExtension adds an extension of the arc id-ce, with the content that value
 // writes.
 func addExtension(b *cryptobyte.Builder, arc int, critical bool, value func(*cryptobyte.Builder)) {
-	addExtensionOID(b, asn1.ObjectIdentifier{2, 5, 29, arc}, critical, value)
+	addExtensionContent(b, []byte{0x55, 0x1d, byte(arc)}, critical, value)
 }
 
-func addExtensionOID(b *cryptobyte.Builder, oid asn1.ObjectIdentifier, critical bool, value func(*cryptobyte.Builder)) {
+func addExtensionOID(b *cryptobyte.Builder, oid x509.OID, critical bool, value func(*cryptobyte.Builder)) {
+	content, err := oid.MarshalBinary()
+	if err != nil {
+		b.SetError(err)
+		return
+	}
+	addExtensionContent(b, content, critical, value)
+}
+
+// addExtensionContent takes the OID as the content of its encoding.
+func addExtensionContent(b *cryptobyte.Builder, oid []byte, critical bool, value func(*cryptobyte.Builder)) {
 	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1ObjectIdentifier(oid)
+		b.AddASN1(casn1.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes(oid) })
 		if critical {
 			b.AddASN1Boolean(true) // DER leaves the default out
 		}
@@ -40,9 +53,10 @@ func addExtensionOID(b *cryptobyte.Builder, oid asn1.ObjectIdentifier, critical 
 
 // GeneralName choices (RFC 5280 §4.2.1.6).
 const (
-	nameDNS = 2
-	nameURI = 6
-	nameIP  = 7
+	nameEmail = 1
+	nameDNS   = 2
+	nameURI   = 6
+	nameIP    = 7
 )
 
 // addNames adds a subject alternative name extension. It is critical when the
@@ -64,6 +78,10 @@ func addName(b *cryptobyte.Builder, id identifier.Identifier) {
 		addGeneralName(b, nameDNS, []byte(id.Value))
 	case addr.IsValid():
 		addGeneralName(b, nameIP, addr.AsSlice())
+	case id.Type == identifier.Email && id.Value != "":
+		addGeneralName(b, nameEmail, []byte(id.Value))
+	case id.Type == identifier.URI && id.Value != "":
+		addGeneralName(b, nameURI, []byte(id.Value))
 	default:
 		b.SetError(failure.New(failure.Unsupported, "certificates can't carry the identifier %s", id))
 	}
@@ -79,7 +97,8 @@ func addAuthorityAccess(b *cryptobyte.Builder, ocspURL, issuerURL string) {
 	if ocspURL == "" && issuerURL == "" {
 		return
 	}
-	addExtensionOID(b, asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 1}, false, func(b *cryptobyte.Builder) {
+	authorityInfoAccess := []byte{0x2b, 6, 1, 5, 5, 7, 1, 1} // 1.3.6.1.5.5.7.1.1
+	addExtensionContent(b, authorityInfoAccess, false, func(b *cryptobyte.Builder) {
 		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			addAccess(b, 1, ocspURL)
 			addAccess(b, 2, issuerURL)

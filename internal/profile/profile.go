@@ -13,8 +13,10 @@ import (
 	"regexp"
 
 	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"chancery/internal/duration"
+	"chancery/internal/expr"
 )
 
 // Profile is a compiled profile. It may be used from many goroutines; nobody
@@ -27,6 +29,15 @@ type Profile struct {
 	// class: key usage, extended key usage, basic constraints; nil for classes
 	// it does not certify.
 	fixed [classes][]byte
+
+	// What the other extensions and the subject are made of.
+	subject       []attribute
+	ownCommonName bool // the common name is the profile's to say
+	added         []addedNames
+	constraints   []subtree
+	further       []byte // extensions that are the same in all certificates
+	custom        []custom
+	dynamic       bool // there are expressions
 }
 
 // FieldError is a mistake in a profile.
@@ -38,14 +49,21 @@ type FieldError struct {
 // Error is FIELD: PROBLEM.
 func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 
-// Compile checks the spec of the profile name and makes it ready for use. Its
-// error joins one *FieldError for each mistake.
-func Compile(name string, spec Spec) (*Profile, error) {
+// Compile checks the spec of the profile name and makes it ready for use.
+// issuers are the names that spec.Issuer can have. The error joins one
+// *FieldError for each mistake.
+func Compile(name string, spec Spec, issuers ...string) (*Profile, error) {
 	p := &Profile{Name: name, Spec: spec.WithDefaults(name)}
 	c := compiler{profile: p}
 	c.checkName()
 	c.checkValidity()
 	c.compileExtensions(c.keyClasses())
+	c.compileSubject()
+	c.compileSAN()
+	c.compileCA()
+	c.compileFurther()
+	c.compileCustom()
+	c.checkUse(issuers)
 	if c.mistakes != nil {
 		return nil, errors.Join(c.mistakes...)
 	}
@@ -56,6 +74,7 @@ func Compile(name string, spec Spec) (*Profile, error) {
 type compiler struct {
 	profile  *Profile
 	mistakes []error
+	env      *expr.Env // nil before the first expression
 }
 
 // refuse notes a mistake in field, "" for the profile itself.
@@ -118,7 +137,7 @@ func (c *compiler) keyClasses() (wanted [classes]bool) {
 }
 
 func (c *compiler) compileExtensions(wanted [classes]bool) {
-	usages, err := parseUsages(c.profile.Spec.KeyUsages)
+	usages, err := parseUsages(c.profile.Spec.KeyUsages, c.profile.Spec.BasicConstraints.CA)
 	if err != nil {
 		c.refuse("key_usages", "%s", err)
 		return
@@ -139,16 +158,24 @@ func (c *compiler) compileExtensions(wanted [classes]bool) {
 		if served == 0 {
 			c.refuse("key_usages", "%s keys can serve none of these; add digitalSignature, or leave the keys out of key_types", class)
 		}
-		c.profile.fixed[class] = fixedExtensions(served, purposes, critical)
+		c.profile.fixed[class] = c.fixedExtensions(served, purposes, critical)
 	}
 }
 
-func fixedExtensions(usages usageBits, purposes []byte, critical bool) []byte {
+func (c *compiler) fixedExtensions(usages usageBits, purposes []byte, critical bool) []byte {
 	var b cryptobyte.Builder
 	addExtension(&b, extKeyUsage, true, func(b *cryptobyte.Builder) { b.AddBytes(usages.encode()) })
-	addExtension(&b, extExtendedKeyUsage, critical, func(b *cryptobyte.Builder) { b.AddBytes(purposes) })
+	if purposes != nil {
+		addExtension(&b, extExtendedKeyUsage, critical, func(b *cryptobyte.Builder) { b.AddBytes(purposes) })
+	}
+	constraints := c.profile.Spec.BasicConstraints
 	addExtension(&b, extBasicConstraints, true, func(b *cryptobyte.Builder) {
-		b.AddBytes([]byte{0x30, 0}) // cA is false by default
+		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			if constraints.CA { // false is the default, which DER leaves out
+				b.AddASN1Boolean(true)
+				b.AddASN1Int64(int64(constraints.PathLength))
+			}
+		})
 	})
 	return b.BytesOrPanic()
 }

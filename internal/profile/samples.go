@@ -11,24 +11,25 @@ import (
 	"math/big"
 	"time"
 
+	"chancery/internal/expr"
 	"chancery/internal/identifier"
 	"chancery/internal/serial"
 )
 
 // Samples writes certificates as the profile makes them under issuer, for
 // linting when a profile is loaded: for each class of keys one with a common
-// name, one with an address only, and all with every URL. The keys are
-// nobody's.
+// name, and one with a name of each other type that it takes; all have every
+// URL. The keys are nobody's. Expressions are evaluated over facts that look
+// like real ones; where these don't do, a sample of what is expected stands
+// in.
 func (p *Profile) Samples(issuer *Issuer, now time.Time) ([]TBS, error) {
 	var samples []TBS
-	host := identifier.Identifier{Type: identifier.DNS, Value: "host.sample.internal"}
-	wildcard := identifier.Identifier{Type: identifier.DNS, Value: "*.sample.internal"}
-	addr := identifier.Identifier{Type: identifier.IP, Value: "10.0.0.1"}
 	for class := range classes {
 		if p.fixed[class] == nil {
 			continue
 		}
-		for _, ids := range [][]identifier.Identifier{{host, wildcard}, {addr}} {
+		for _, typ := range p.Spec.SAN.Types {
+			ids := sampleNames(identifier.Type(typ))
 			sample, err := p.sample(issuer, now, class, ids)
 			if err != nil {
 				return nil, fmt.Errorf("couldn't write a sample certificate of the profile %s: %w", p.Name, err)
@@ -37,6 +38,24 @@ func (p *Profile) Samples(issuer *Issuer, now time.Time) ([]TBS, error) {
 		}
 	}
 	return samples, nil
+}
+
+func sampleNames(typ identifier.Type) []identifier.Identifier {
+	value := map[identifier.Type]string{
+		identifier.IP: "10.0.0.1", identifier.Email: "someone@sample.internal", identifier.URI: "spiffe://sample.internal/service",
+	}[typ]
+	if typ == identifier.DNS {
+		return []identifier.Identifier{{Type: typ, Value: "host.sample.internal"}, {Type: typ, Value: "*.sample.internal"}}
+	}
+	return []identifier.Identifier{{Type: typ, Value: value}}
+}
+
+func sampleFacts() expr.Facts {
+	return expr.Facts{
+		Account: &expr.Account{ID: "sample"},
+		Grant:   &expr.Grant{ID: "sample", Name: "sample", Labels: map[string]string{"team": "sample"}},
+		Token:   expr.Claims{"sub": "sample", "email": "sample@sample.internal", "groups": []any{"sample"}},
+	}
 }
 
 func (p *Profile) sample(issuer *Issuer, now time.Time, class class, ids []identifier.Identifier) (TBS, error) {
@@ -53,13 +72,13 @@ func (p *Profile) sample(issuer *Issuer, now time.Time, class class, ids []ident
 		return TBS{}, err
 	}
 	in := Input{
-		Issuer: issuer, Serial: serial.Number{1, 19: 1}, Identifiers: ids, PublicKey: pub, SPKI: spki, Now: now,
+		Issuer: issuer, Serial: serial.Number{1, 19: 1}, Identifiers: ids, PublicKey: pub, SPKI: spki, Now: now, Facts: sampleFacts(),
 		IssuerURL: "http://ca.internal/issuer.pem", CRLURL: "http://ca.internal/1.crl", OCSPURL: "http://ca.internal/ocsp",
 	}
 	if ids[0].Type == identifier.DNS {
 		in.Wishes.CommonName = ids[0].Value
 	}
-	return p.write(&in, notBefore, notAfter)
+	return p.write(&in, notBefore, notAfter, true)
 }
 
 // sampleKey returns a well-formed public key, the same every time and without

@@ -1,17 +1,18 @@
 package profile
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/x509"
-	"encoding/asn1"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 	casn1 "golang.org/x/crypto/cryptobyte/asn1"
 
+	"chancery/internal/expr"
+	"chancery/internal/failure"
 	"chancery/internal/identifier"
 	"chancery/internal/serial"
 	"chancery/internal/x509der"
@@ -25,6 +26,7 @@ type Issuer struct {
 	name           []byte // DER Name
 	algorithm      []byte // DER AlgorithmIdentifier of what its key signs
 	authorityKeyID []byte // the whole extension
+	pathLength     int    // how many CAs there may be below it; -1 for any number
 }
 
 // NewIssuer takes from cert what leaves need. It returns an error if cert may
@@ -47,7 +49,10 @@ func NewIssuer(cert *x509.Certificate) (*Issuer, error) {
 		}
 		keyID = computed[:]
 	}
-	issuer := &Issuer{NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, name: cert.RawSubject, algorithm: algorithm}
+	issuer := &Issuer{NotBefore: cert.NotBefore, NotAfter: cert.NotAfter, name: cert.RawSubject, algorithm: algorithm, pathLength: -1}
+	if cert.MaxPathLen > 0 || cert.MaxPathLenZero {
+		issuer.pathLength = cert.MaxPathLen
+	}
 	var b cryptobyte.Builder
 	addExtension(&b, extAuthorityKeyID, false, func(b *cryptobyte.Builder) {
 		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
@@ -66,11 +71,17 @@ func (i *Issuer) Algorithm() []byte { return i.algorithm }
 type Input struct {
 	Issuer      *Issuer
 	Serial      serial.Number
-	Identifiers []identifier.Identifier // in their normal form; at least one
+	Identifiers []identifier.Identifier // in their normal form
 	PublicKey   crypto.PublicKey
 	SPKI        []byte // DER SubjectPublicKeyInfo of PublicKey, as it was received
 	Wishes      Wishes
 	Now         time.Time
+
+	// Where it was asked for, and what is known of who asks: for expressions,
+	// and for who may use the profile.
+	Door  string
+	Facts expr.Facts
+	CSR   []byte // DER; nil for none
 
 	// Where the issuer's certificate, its revocation list and its OCSP
 	// responder are; "" for none. The last two are left out when the profile
@@ -82,15 +93,21 @@ type Input struct {
 type TBS struct {
 	DER                 []byte // TBSCertificate (RFC 5280 §4.1.2)
 	NotBefore, NotAfter time.Time
+	Names               []identifier.Identifier // its subject alternative names; nobody may change them
 }
 
 // ToBeSigned writes the certificate for in. It fails with a failure of kind
-// BadCSR if the profile does not take such a key, of kind Unsupported for an
-// identifier that certificates don't carry, and as Validity does; any other
-// error means that in is not as it should be.
+// BadCSR if the profile does not take such a key, of kind BadProfile if the
+// requester may not use it, of kind Malformed without names that it needs, of
+// kind Unsupported for an identifier that it does not take, of kind Rejected
+// or BadCSR when an expression lacks what it reads, and as Validity does; any
+// other error means that in is not as it should be.
 func (p *Profile) ToBeSigned(in Input) (TBS, error) {
-	if len(in.Identifiers) == 0 || in.Serial[0] == 0 || in.Serial[0] > 0x7f {
-		return TBS{}, fmt.Errorf("couldn't write certificate %s with %d names: there must be at least one, and the first octet of the serial must be 0x01 to 0x7f", in.Serial, len(in.Identifiers))
+	if in.Serial[0] == 0 || in.Serial[0] > 0x7f {
+		return TBS{}, fmt.Errorf("couldn't write certificate %s: the first octet of the serial must be 0x01 to 0x7f", in.Serial)
+	}
+	if err := p.CheckUse(in.Door, &in.Facts); err != nil {
+		return TBS{}, err
 	}
 	if err := p.CheckKey(in.PublicKey); err != nil {
 		return TBS{}, err
@@ -99,16 +116,26 @@ func (p *Profile) ToBeSigned(in Input) (TBS, error) {
 	if err != nil {
 		return TBS{}, err
 	}
-	return p.write(&in, notBefore, notAfter)
+	return p.write(&in, notBefore, notAfter, false)
+}
+
+// content is what depends on more than the profile and the key.
+type content struct {
+	subject    []byte // the content of a Name
+	names      []identifier.Identifier
+	extensions []byte // those that come last
 }
 
 // write encodes the TBSCertificate (RFC 5280 §4.1).
-func (p *Profile) write(in *Input, notBefore, notAfter time.Time) (TBS, error) {
+func (p *Profile) write(in *Input, notBefore, notAfter time.Time, sample bool) (TBS, error) {
 	keyID, err := x509der.KeyID(in.SPKI)
 	if err != nil {
 		return TBS{}, err
 	}
-	commonName := commonName(in.Wishes.CommonName, in.Identifiers)
+	content, err := p.fill(in, sample)
+	if err != nil {
+		return TBS{}, err
+	}
 	b := cryptobyte.NewBuilder(make([]byte, 0, 1024))
 	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddBytes([]byte{0xa0, 3, 2, 1, 2}) // version: v3
@@ -119,32 +146,76 @@ func (p *Profile) write(in *Input, notBefore, notAfter time.Time) (TBS, error) {
 			addTime(b, notBefore)
 			addTime(b, notAfter)
 		})
-		addSubject(b, commonName)
+		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes(content.subject) })
 		b.AddBytes(in.SPKI)
 		b.AddASN1(constructed(3), func(b *cryptobyte.Builder) {
-			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				p.addExtensions(b, in, keyID[:], commonName == "")
-			})
+			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { p.addExtensions(b, in, keyID[:], content) })
 		})
 	})
 	der, err := b.Bytes()
-	return TBS{der, notBefore, notAfter}, err
+	return TBS{der, notBefore, notAfter, content.names}, err
 }
 
-func (p *Profile) addExtensions(b *cryptobyte.Builder, in *Input, keyID []byte, emptySubject bool) {
+// fill evaluates the profile's expressions and checks that what comes out
+// names something.
+func (p *Profile) fill(in *Input, sample bool) (content, error) {
+	if err := p.checkDepth(in.Issuer); err != nil {
+		return content{}, err
+	}
+	e := &evaluation{profile: p, sample: sample}
+	if p.dynamic {
+		e.input = expr.Input{Identifiers: in.Identifiers, Facts: in.Facts, CSR: in.CSR, Now: in.Now, Profile: p.Name}
+	}
+	names, err := p.names(e, in.Identifiers)
+	if err != nil {
+		return content{}, err
+	}
+	subject, extensions := cryptobyte.NewBuilder(nil), cryptobyte.NewBuilder(nil)
+	empty, err := p.addSubject(subject, e, in.Wishes.CommonName, names)
+	if err != nil {
+		return content{}, err
+	}
+	if len(names) == 0 && (empty || p.needsNames()) || empty && p.Spec.BasicConstraints.CA {
+		return content{}, failure.New(failure.Malformed, "the certificate would have %d names, and not all that the profile %s needs to name its subject; ask for a name", len(names), p.Name)
+	}
+	if err := p.addNameConstraints(extensions, e); err != nil {
+		return content{}, err
+	}
+	if err := p.addCustom(extensions, e); err != nil {
+		return content{}, err
+	}
+	return content{subject.BytesOrPanic(), names, extensions.BytesOrPanic()}, nil
+}
+
+// checkDepth refuses CAs below an issuer that may have none, or not so many.
+func (p *Profile) checkDepth(issuer *Issuer) error {
+	constraints := p.Spec.BasicConstraints
+	if constraints.CA && issuer.pathLength >= 0 && constraints.PathLength >= issuer.pathLength {
+		return fmt.Errorf("couldn't use the profile %s: its certificates are CAs with the path length %d, and that of the issuer is %d, which must be more; have the issuer's certificate issued anew, or use another issuer",
+			p.Name, constraints.PathLength, issuer.pathLength)
+	}
+	return nil
+}
+
+func (p *Profile) addExtensions(b *cryptobyte.Builder, in *Input, keyID []byte, content content) {
 	class, _ := classOf(KeyType(in.PublicKey))
 	b.AddBytes(p.fixed[class])
 	addExtension(b, extSubjectKeyID, false, func(b *cryptobyte.Builder) { b.AddASN1OctetString(keyID) })
 	b.AddBytes(in.Issuer.authorityKeyID)
-	if p.Spec.NoRevocation {
-		addAuthorityAccess(b, "", in.IssuerURL)
-		addNames(b, in.Identifiers, emptySubject)
-		addExtension(b, extNoRevAvail, false, func(b *cryptobyte.Builder) { b.AddASN1NULL() })
-		return
+	urls, crl := p.Spec.URLs, ""
+	if !p.Spec.NoRevocation {
+		urls.OCSP, crl = cmp.Or(urls.OCSP, in.OCSPURL), cmp.Or(urls.CRL, in.CRLURL)
 	}
-	addAuthorityAccess(b, in.OCSPURL, in.IssuerURL)
-	addNames(b, in.Identifiers, emptySubject)
-	addRevocationList(b, in.CRLURL)
+	addAuthorityAccess(b, urls.OCSP, cmp.Or(urls.Issuer, in.IssuerURL))
+	if len(content.names) > 0 {
+		addNames(b, content.names, len(content.subject) == 0)
+	}
+	addRevocationList(b, crl)
+	if p.Spec.NoRevocation {
+		addExtension(b, extNoRevAvail, false, func(b *cryptobyte.Builder) { b.AddASN1NULL() })
+	}
+	b.AddBytes(p.further)
+	b.AddBytes(content.extensions)
 }
 
 // addTime encodes a time in UTC and whole seconds (RFC 5280 §4.1.2.5).
@@ -154,34 +225,4 @@ func addTime(b *cryptobyte.Builder, t time.Time) {
 	} else {
 		b.AddASN1GeneralizedTime(t)
 	}
-}
-
-// maxCommonName is ub-common-name (RFC 5280 appendix A.1).
-const maxCommonName = 64
-
-// commonName is the name out of ids that the wish means, or "" if it means
-// none of them or one that does not fit.
-func commonName(wish string, ids []identifier.Identifier) string {
-	if wish == "" {
-		return ""
-	}
-	id, err := identifier.Guess(wish)
-	if err != nil || !slices.Contains(ids, id) || len(id.Value) > maxCommonName {
-		return ""
-	}
-	return id.Value
-}
-
-func addSubject(b *cryptobyte.Builder, commonName string) {
-	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		if commonName == "" {
-			return
-		}
-		b.AddASN1(casn1.SET, func(b *cryptobyte.Builder) {
-			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{2, 5, 4, 3})
-				b.AddASN1(casn1.UTF8String, func(b *cryptobyte.Builder) { b.AddBytes([]byte(commonName)) })
-			})
-		})
-	})
 }

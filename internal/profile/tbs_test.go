@@ -219,10 +219,10 @@ func TestToBeSignedRefuses(t *testing.T) {
 		kind    failure.Kind
 		says    string
 	}{
-		"no names":          {ecdsaOnly, func(in *Input) { in.Identifiers = nil }, failure.Internal, "0 names"},
+		"no names":          {ecdsaOnly, func(in *Input) { in.Identifiers = nil }, failure.Malformed, "0 names"},
 		"zero serial":       {ecdsaOnly, func(in *Input) { in.Serial = serial.Number{} }, failure.Internal, "first octet"},
 		"negative serial":   {ecdsaOnly, func(in *Input) { in.Serial[0] = 0x80 }, failure.Internal, "first octet"},
-		"unknown name type": {ecdsaOnly, func(in *Input) { in.Identifiers[0].Type = "email" }, failure.Unsupported, "email:a.corp"},
+		"unknown name type": {ecdsaOnly, func(in *Input) { in.Identifiers[0].Type = "email" }, failure.Unsupported, "no names like email:a.corp; it takes those of the types dns, ip"},
 		"address that is none": {ecdsaOnly, func(in *Input) {
 			in.Identifiers = []identifier.Identifier{ip("x")}
 		}, failure.Unsupported, "ip:x"},

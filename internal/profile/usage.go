@@ -40,17 +40,18 @@ func usageNames() []string {
 // RFC 8813 §3 for elliptic curves, RFC 8410 §5 for Ed25519, RFC 3279 §2.3.1
 // for RSA.
 func usagesOf(c class) usageBits {
+	const signs = digitalSignature | nonRepudiation | keyCertSign | cRLSign
 	switch c {
 	case classEC:
-		return digitalSignature | nonRepudiation | keyAgreement | encipherOnly | decipherOnly
+		return signs | keyAgreement | encipherOnly | decipherOnly
 	case classEd25519:
-		return digitalSignature | nonRepudiation
+		return signs
 	default:
-		return digitalSignature | nonRepudiation | keyEncipherment | dataEncipherment
+		return signs | keyEncipherment | dataEncipherment
 	}
 }
 
-func parseUsages(names []string) (usageBits, error) {
+func parseUsages(names []string, ca bool) (usageBits, error) {
 	known, usages := usageNames(), usageBits(0)
 	for _, name := range names {
 		if name == "contentCommitment" {
@@ -62,8 +63,11 @@ func parseUsages(names []string) (usageBits, error) {
 		}
 		usages |= 1 << i
 	}
-	if usages&(keyCertSign|cRLSign) != 0 {
-		return 0, fmt.Errorf("keyCertSign and cRLSign are for certificate authorities, and profiles make none; leave them out")
+	if usages&(keyCertSign|cRLSign) != 0 && !ca {
+		return 0, fmt.Errorf("keyCertSign and cRLSign are for certificate authorities; leave them out, or set basic_constraints.ca")
+	}
+	if usages&keyCertSign == 0 && ca {
+		return 0, fmt.Errorf("a certificate authority needs keyCertSign (RFC 5280 §4.2.1.9); add it, or leave basic_constraints.ca out")
 	}
 	if usages&(encipherOnly|decipherOnly) != 0 && usages&keyAgreement == 0 {
 		return 0, fmt.Errorf("encipherOnly and decipherOnly mean nothing without keyAgreement; add it")
@@ -109,8 +113,8 @@ func purposeOID(name string) string {
 	return name
 }
 
-// parsePurposes returns the content of the extended key usage extension, and
-// whether it is critical.
+// parsePurposes returns the content of the extended key usage extension, nil
+// for none, and whether it is critical.
 func parsePurposes(names []string) (value []byte, critical bool, err error) {
 	var oids []string
 	var list cryptobyte.Builder
@@ -129,6 +133,9 @@ func parsePurposes(names []string) (value []byte, critical bool, err error) {
 	critical = slices.Contains(oids, timeStamping)
 	if critical && len(oids) > 1 {
 		return nil, false, fmt.Errorf("timeStamping must be the only one (RFC 3161 §2.3); make a profile of its own for it")
+	}
+	if len(oids) == 0 {
+		return nil, false, nil
 	}
 	var b cryptobyte.Builder
 	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes(list.BytesOrPanic()) })
