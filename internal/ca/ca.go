@@ -9,7 +9,6 @@ import (
 	"crypto"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -53,6 +52,8 @@ func (r *Request) requester() string {
 type Issuer interface {
 	ID() string
 	Certificate() *x509.Certificate
+	// Ready reports, at once, why the issuer could not sign now.
+	Ready() error
 	Issue(ctx context.Context, intent store.Intent) (certificate []byte, err error)
 }
 
@@ -76,7 +77,7 @@ type Auditor interface {
 // say otherwise.
 type Deps struct {
 	Store    store.Issuance
-	Issuer   Issuer
+	Issuers  map[string]Issuer // by the names that profiles give; DefaultIssuer is among them
 	Policy   Policy
 	Profiles map[string]*profile.Profile
 	Linter   Linter
@@ -93,7 +94,7 @@ type Deps struct {
 // goroutines.
 type Authority struct {
 	deps     Deps
-	issuer   *profile.Issuer // deps.Issuer as profiles know it
+	issuers  atomic.Pointer[map[string]*signing]
 	profiles atomic.Pointer[map[string]*profile.Profile]
 	wake     chan struct{} // holds one token when an intent waits to be settled
 	work     sync.WaitGroup
@@ -105,11 +106,10 @@ func New(deps Deps) (*Authority, error) {
 	if len(deps.Profiles) == 0 {
 		return nil, errors.New("couldn't set up the authority: there are no profiles")
 	}
-	issuer, err := profile.NewIssuer(deps.Issuer.Certificate())
-	if err != nil {
+	a := &Authority{deps: deps, wake: make(chan struct{}, 1)}
+	if err := a.SetIssuers(deps.Issuers); err != nil {
 		return nil, failure.Wrap("set up the authority", err)
 	}
-	a := &Authority{deps: deps, issuer: issuer, wake: make(chan struct{}, 1)}
 	a.SetProfiles(deps.Profiles)
 	return a, nil
 }
@@ -140,7 +140,11 @@ func (a *Authority) CheckValidity(profileName string, wishes profile.Wishes) err
 	if err != nil {
 		return err
 	}
-	_, _, err = shape.Validity(a.issuer, wishes, a.deps.Now())
+	issuer, err := a.issuerFor(shape)
+	if err != nil {
+		return err
+	}
+	_, _, err = shape.Validity(issuer.shape, wishes, a.deps.Now())
 	return err
 }
 
@@ -149,13 +153,4 @@ func (a *Authority) CheckValidity(profileName string, wishes profile.Wishes) err
 func (a *Authority) Allows(ctx context.Context, q policy.Question) error {
 	_, err := a.deps.Policy.Decide(ctx, q)
 	return failure.Wrap("ask policy", err)
-}
-
-// Ready reports whether the issuer could sign now.
-func (a *Authority) Ready() error {
-	certificate := a.deps.Issuer.Certificate()
-	if now := a.deps.Now(); now.After(certificate.NotAfter) {
-		return fmt.Errorf("the issuing certificate %q expired at %s", certificate.Subject, certificate.NotAfter.Format(time.RFC3339))
-	}
-	return nil
 }

@@ -41,6 +41,7 @@ func (a *Authority) Issue(ctx context.Context, req Request) (store.Certificate, 
 // draft is a certificate that could be signed, and what is recorded with it.
 type draft struct {
 	request Request
+	issuer  *signing
 	intent  store.Intent
 	tbs     profile.TBS
 	rule    string
@@ -60,19 +61,27 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	if err != nil {
 		return nil, err
 	}
-	tbs, err := a.build(req, number, now)
+	shape, err := a.Profile(req.Profile)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.deps.Linter.Check(tbs.DER, a.issuer.Algorithm()); err != nil {
+	issuer, err := a.readyFor(shape)
+	if err != nil {
+		return nil, err
+	}
+	tbs, err := a.build(shape, issuer, req, number, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.deps.Linter.Check(tbs.DER, issuer.shape.Algorithm()); err != nil {
 		return nil, failure.Wrap("lint certificate", err)
 	}
 	stored, err := json.Marshal(req)
 	if err != nil {
 		return nil, failure.Wrap("encode request", err)
 	}
-	return &draft{request: req, tbs: tbs, rule: decision.Rule, intent: store.Intent{
-		CertificateKey: store.CertificateKey{IssuerID: a.deps.Issuer.ID(), Serial: number},
+	return &draft{request: req, issuer: issuer, tbs: tbs, rule: decision.Rule, intent: store.Intent{
+		CertificateKey: store.CertificateKey{IssuerID: issuer.ID(), Serial: number},
 		Owner:          req.Owner,
 		TBS:            tbs.DER,
 		Request:        stored,
@@ -82,8 +91,8 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	}}, nil
 }
 
-// build fills the request's profile.
-func (a *Authority) build(req Request, number serial.Number, now time.Time) (profile.TBS, error) {
+// build fills the profile with the request.
+func (a *Authority) build(shape *profile.Profile, issuer *signing, req Request, number serial.Number, now time.Time) (profile.TBS, error) {
 	public, err := x509.ParsePKIXPublicKey(req.PublicKey)
 	if err != nil {
 		return profile.TBS{}, failure.New(failure.BadKey, "the public key cannot be read").Because(err)
@@ -91,12 +100,8 @@ func (a *Authority) build(req Request, number serial.Number, now time.Time) (pro
 	if err := a.deps.CheckKey(public); err != nil {
 		return profile.TBS{}, failure.Wrap("check public key", err)
 	}
-	shape, err := a.Profile(req.Profile)
-	if err != nil {
-		return profile.TBS{}, err
-	}
 	tbs, err := shape.ToBeSigned(profile.Input{
-		Issuer:      a.issuer,
+		Issuer:      issuer.shape,
 		Serial:      number,
 		Identifiers: req.Identifiers,
 		PublicKey:   public,
@@ -142,7 +147,7 @@ func (a *Authority) finish(ctx context.Context, d *draft) (store.Certificate, er
 
 // sign has the issuer sign the intent and makes the record of it.
 func (a *Authority) sign(ctx context.Context, d *draft) (store.Certificate, error) {
-	der, err := a.deps.Issuer.Issue(ctx, d.intent)
+	der, err := d.issuer.Issue(ctx, d.intent)
 	if err != nil {
 		return store.Certificate{}, err
 	}

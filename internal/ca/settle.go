@@ -53,19 +53,31 @@ func (a *Authority) Settle(ctx context.Context, deadlineBefore time.Time) (settl
 		if err != nil || len(intents) == 0 {
 			return settled, failure.Wrap("list intents", err)
 		}
+		before := settled
 		for _, intent := range intents {
-			if err := a.settle(ctx, intent); err != nil && !errors.Is(err, store.ErrNotFound) {
+			err := a.settle(ctx, intent)
+			if errors.Is(err, errSigner) {
+				continue // it waits until the signer is back
+			}
+			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return settled, err
 			}
 			settled++
+		}
+		if settled == before {
+			return settled, nil
 		}
 	}
 }
 
 // settle closes one intent. Whoever made it may finish it at the same moment;
-// then there is nothing left to do.
+// then there is nothing left to do. The error wraps errSigner when the intent
+// has to wait for the signer.
 func (a *Authority) settle(ctx context.Context, intent store.Intent) error {
-	next, report := a.next(ctx, intent)
+	next, report, err := a.next(ctx, intent)
+	if err != nil {
+		return err
+	}
 	var successor *store.Intent
 	if next != nil {
 		successor = &next.intent
@@ -83,20 +95,23 @@ func (a *Authority) settle(ctx context.Context, intent store.Intent) error {
 
 // next prepares the issuance that takes an abandoned intent's place, or says
 // why there is none.
-func (a *Authority) next(ctx context.Context, intent store.Intent) (*draft, *failure.Report) {
+func (a *Authority) next(ctx context.Context, intent store.Intent) (*draft, *failure.Report, error) {
 	if intent.Owner.Kind == store.OwnerNone {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if intent.Attempt >= maxAttempts {
-		return nil, failure.ReportOf(failure.New(failure.Internal, "the CA could not sign the certificate in %d attempts", intent.Attempt))
+		return nil, failure.ReportOf(failure.New(failure.Internal, "the CA could not sign the certificate in %d attempts", intent.Attempt)), nil
 	}
 	var req Request
 	if err := json.Unmarshal(intent.Request, &req); err != nil {
-		return nil, failure.ReportOf(failure.Wrap("read stored request", err))
+		return nil, failure.ReportOf(failure.Wrap("read stored request", err)), nil
 	}
 	next, err := a.prepare(ctx, req, intent.Attempt+1)
-	if err != nil {
-		return nil, failure.ReportOf(err)
+	switch {
+	case errors.Is(err, errSigner):
+		return nil, nil, err
+	case err != nil:
+		return nil, failure.ReportOf(err), nil
 	}
-	return next, nil
+	return next, nil, nil
 }

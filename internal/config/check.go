@@ -101,7 +101,7 @@ func (l *loader) fillProfiles() {
 func (l *loader) compileProfiles() {
 	l.config.Compiled = map[string]*profile.Profile{}
 	for _, name := range slices.Sorted(maps.Keys(l.config.Profiles)) {
-		compiled, err := profile.Compile(name, l.config.Profiles[name])
+		compiled, err := profile.Compile(name, l.config.Profiles[name], l.config.IssuerNames()...)
 		if err != nil {
 			l.addProfileMistakes("profiles."+name, err)
 			continue

@@ -13,10 +13,11 @@ import (
 // changed.
 type AdoptOptions struct {
 	Dir              string
-	RootFile         string // holds the self-signed certificate
-	IntermediateFile string // the issuing certificate, and those between it and the root, in any order
-	KeyFile          string // the issuing certificate's key, in any form that keys.Parse knows
-	KeyPassphrase    []byte // opens KeyFile; empty when it is not sealed
+	RootFile         string        // holds the self-signed certificate
+	IntermediateFile string        // the issuing certificate, and those between it and the root, in any order
+	KeyFile          string        // the issuing certificate's key, in any form that keys.Parse knows; or the URI of Signer
+	Signer           crypto.Signer // of a key that a helper holds; nil for KeyFile's
+	KeyPassphrase    []byte        // opens KeyFile; empty when it is not sealed
 	Now              func() time.Time
 }
 
@@ -41,22 +42,26 @@ func (o AdoptOptions) files() ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := keys.ReadSealedFile(o.KeyFile, o.KeyPassphrase)
+	signer, uri := o.Signer, o.KeyFile
+	if signer == nil {
+		uri = ""
+		if signer, err = keys.ReadSealedFile(o.KeyFile, o.KeyPassphrase); err != nil {
+			return nil, err
+		}
+	}
+	files, err := chainFiles(intermediates, root, signer.Public(), o.Now)
 	if err != nil {
 		return nil, err
 	}
-	files, err := chainFiles(intermediates, root, key, o.Now)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := keys.Marshal(key)
-	return append(files, file{KeyFile, plain, keyPerm}), err
+	key, err := keyFile(signer, uri)
+	key.name = KeyFile
+	return append(files, key), err
 }
 
 // chainFiles checks the certificates that belong to a key and returns them as
 // files.
-func chainFiles(certs []located, root located, key crypto.Signer, now func() time.Time) ([]file, error) {
-	chain, err := arrange(certs, root, key.Public())
+func chainFiles(certs []located, root located, public crypto.PublicKey, now func() time.Time) ([]file, error) {
+	chain, err := arrange(certs, root, public)
 	if err != nil {
 		return nil, err
 	}

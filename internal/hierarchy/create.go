@@ -121,7 +121,7 @@ func (o Options) build() ([]file, error) {
 }
 
 func (o Options) makeRoot() (*x509.Certificate, crypto.Signer, error) {
-	template, key, err := o.template("Root CA", o.RootLifetime)
+	template, key, err := o.template("Root CA", o.RootLifetime, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -130,22 +130,37 @@ func (o Options) makeRoot() (*x509.Certificate, crypto.Signer, error) {
 }
 
 func (o Options) makeIntermediate(root *x509.Certificate, rootKey crypto.Signer) (*x509.Certificate, crypto.Signer, error) {
-	template, key, err := o.template("Intermediate CA", o.IntermediateLifetime)
+	template, key, err := o.intermediateTemplate(nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	if template.NotAfter.After(root.NotAfter) {
-		template.NotAfter = root.NotAfter
-	}
 	template.MaxPathLenZero = true
-	template.KeyUsage |= x509.KeyUsageDigitalSignature // for OCSP answers (RFC 6960 §4.2.2.2)
-	cert, err := o.sign(template, root, key.Public(), rootKey)
+	cert, err := o.signIntermediate(template, root, key.Public(), rootKey)
 	return cert, key, err
 }
 
-// template makes a key and what both certificates have in common.
-func (o Options) template(role string, lifetime time.Duration) (*x509.Certificate, crypto.Signer, error) {
-	subject, ski, key, err := o.makeKey(role)
+// intermediateTemplate is for a key, or a new one.
+func (o Options) intermediateTemplate(key crypto.Signer) (*x509.Certificate, crypto.Signer, error) {
+	template, key, err := o.template("Intermediate CA", o.IntermediateLifetime, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	template.KeyUsage |= x509.KeyUsageDigitalSignature // for OCSP answers (RFC 6960 §4.2.2.2)
+	return template, key, nil
+}
+
+// signIntermediate signs a certificate that ends with its root at the latest.
+func (o Options) signIntermediate(template, root *x509.Certificate, public crypto.PublicKey, rootKey crypto.Signer) (*x509.Certificate, error) {
+	if template.NotAfter.After(root.NotAfter) {
+		template.NotAfter = root.NotAfter
+	}
+	return o.sign(template, root, public, rootKey)
+}
+
+// template makes a key, unless there is one, and what all certificates have in
+// common.
+func (o Options) template(role string, lifetime time.Duration, key crypto.Signer) (*x509.Certificate, crypto.Signer, error) {
+	subject, ski, key, err := o.subjectFor(role, key)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -171,11 +186,14 @@ func (o Options) template(role string, lifetime time.Duration) (*x509.Certificat
 // A.1, ub-common-name) for " Intermediate CA " and eight more.
 const maxName = 39
 
-// makeKey makes a key and the subject for it. The common name ends in the
-// first digits of the key's identifier, so that no two CAs have the same.
-func (o Options) makeKey(role string) (subject pkix.Name, ski []byte, key crypto.Signer, err error) {
-	if key, err = keys.Generate(o.Rand, o.KeyType); err != nil {
-		return subject, nil, nil, err
+// subjectFor makes a key, unless there is one, and the subject for it. The
+// common name ends in the first digits of the key's identifier, so that no two
+// CAs have the same.
+func (o Options) subjectFor(role string, key crypto.Signer) (subject pkix.Name, ski []byte, _ crypto.Signer, err error) {
+	if key == nil {
+		if key, err = keys.Generate(o.Rand, o.KeyType); err != nil {
+			return subject, nil, nil, err
+		}
 	}
 	if ski, err = keys.SKI(key.Public()); err != nil {
 		return subject, nil, nil, err

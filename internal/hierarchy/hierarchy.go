@@ -6,8 +6,10 @@
 //	                  needed only to sign another intermediate, so it can be
 //	                  moved to a safe place
 //	intermediate.pem  the issuing certificate, then those between it and the root
-//	intermediate.key  its key, not sealed, so that the server starts by itself
+//	intermediate.key  its key, not sealed, so that the server starts by itself,
+//	                  or the URI of a key that a helper program holds
 //	intermediate.csr  the request, while an outside root has not answered it
+//	issuers/          later intermediates, and those of other issuers
 //
 // It promises that no file of a CA is ever replaced, that a directory holds a
 // whole CA or none whatever crash interrupts its making, and that what Load
@@ -53,7 +55,8 @@ var ErrWaiting = errors.New("the intermediate certificate is still to come from 
 type Hierarchy struct {
 	Root          *x509.Certificate
 	Intermediates []*x509.Certificate // the issuing one first, then towards the root
-	Signer        crypto.Signer       // of the issuing intermediate
+	Signer        crypto.Signer       // of the issuing intermediate; nil when a helper has the key
+	KeyURI        string              // of the key that a helper has
 }
 
 // Issuer is the certificate that signs leaves.
@@ -95,28 +98,18 @@ func Load(dir string) (*Hierarchy, error) {
 }
 
 func load(dir string) (*Hierarchy, error) {
-	root, err := readCertificates(filepath.Join(dir, RootFile))
+	g, err := loadGeneration(1, filepath.Join(dir, IntermediateFile), filepath.Join(dir, KeyFile), filepath.Join(dir, RootFile))
 	if err != nil {
 		return nil, err
 	}
-	intermediates, err := readCertificates(filepath.Join(dir, IntermediateFile))
-	if err != nil {
-		return nil, err
+	last := len(g.Chain) - 1
+	h := &Hierarchy{Root: g.Chain[last], Intermediates: g.Chain[:last]}
+	if keys.IsURI(g.Key) {
+		h.KeyURI = g.Key
+		return h, nil
 	}
-	signer, err := keys.ReadFile(filepath.Join(dir, KeyFile))
-	if err != nil {
-		return nil, err
-	}
-	if len(root) != 1 {
-		return nil, fmt.Errorf("%s holds %d certificates; it must hold just the root", filepath.Join(dir, RootFile), len(root))
-	}
-	h := &Hierarchy{Root: root[0].Certificate, Signer: signer}
-	chain, err := arrange(intermediates, root[0], signer.Public())
-	if err != nil {
-		return nil, err
-	}
-	h.Intermediates = certificates(chain)
-	return h, checkChain(chain, root[0])
+	h.Signer, err = keys.ReadFile(g.Key)
+	return h, err
 }
 
 // checkWhole looks which files there are.

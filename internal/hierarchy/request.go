@@ -35,7 +35,7 @@ func (o Options) buildRequest() ([]file, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	subject, _, key, err := o.makeKey("Intermediate CA")
+	subject, _, key, err := o.subjectFor("Intermediate CA", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (o AcceptOptions) accept() error {
 	if err != nil {
 		return err
 	}
-	files, err := chainFiles(certs, root, key, o.Now)
+	files, err := chainFiles(certs, root, key.Public(), o.Now)
 	if err != nil {
 		return err
 	}

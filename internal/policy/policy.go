@@ -52,9 +52,9 @@ type Verdict struct {
 	Reason     string // for people; "" of one that is allowed
 }
 
-// NameConstraints reports whether the issuing chain may certify the
+// NameConstraints reports whether the issuing chain of a profile may certify the
 // identifiers: a failure of kind Rejected if not.
-type NameConstraints func(ids []identifier.Identifier) error
+type NameConstraints func(profile string, ids []identifier.Identifier) error
 
 // Grants finds grants. A nil *Grant means that there is none.
 type Grants interface {
@@ -207,7 +207,7 @@ func (p *Policy) judge(ask *asking, id identifier.Identifier) Verdict {
 		return Verdict{Identifier: id, Rule: rule, Reason: fmt.Sprintf(format, args...)}
 	}
 	if p.Constraints != nil {
-		if err := p.Constraints([]identifier.Identifier{id}); err != nil {
+		if err := p.Constraints(ask.Profile, []identifier.Identifier{id}); err != nil {
 			return refused(ruleConstraints, "%s (%s)", failure.ReportOf(err).Text, ruleConstraints)
 		}
 	}

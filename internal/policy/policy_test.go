@@ -237,7 +237,7 @@ var decisions = []struct {
 	{name: "the CA itself", deny: true, rule: "the CA's own", question: policy.Question{Door: policy.SelfDoor, Identifiers: names("ca.corp")}},
 }
 
-func constraints(ids []identifier.Identifier) error {
+func constraints(_ string, ids []identifier.Identifier) error {
 	if strings.HasSuffix(ids[0].Value, ".test") {
 		return failure.New(failure.Rejected, "%s is outside", ids[0].Value)
 	}
