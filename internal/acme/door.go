@@ -108,6 +108,7 @@ func New(deps Deps) (*Door, error) {
 // Reconfigure replaces the configuration for all requests from now on. How
 // many validations run at once stays as it was at the start.
 func (d *Door) Reconfigure(config Config, validator Validator) {
+	d.issuers.forget()
 	d.settings.Store(&settings{
 		Config: config, validator: validator,
 		bases: append([]string{config.ExternalURL}, config.FormerURLs...),
@@ -134,11 +135,18 @@ func (d *Door) audit(ctx context.Context, action, accountID string, attrs ...slo
 	d.deps.Auditor.Audit(ctx, action, append([]slog.Attr{slog.String("requester", "acme:"+accountID)}, attrs...)...)
 }
 
-// issuerCache remembers issuers; there are few and they never change.
+// issuerCache remembers issuers; there are few, and what is known of one
+// changes with the configuration only.
 type issuerCache struct {
 	load  func(context.Context) ([]store.Issuer, error)
 	mu    sync.Mutex
 	known map[string]store.Issuer // guarded by mu
+}
+
+func (c *issuerCache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.known = nil
 }
 
 // get returns the issuer of that id, or store.ErrNotFound.

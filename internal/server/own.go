@@ -41,7 +41,7 @@ type authority interface {
 // itself and keeps its key in memory only.
 type ownCertificate struct {
 	authority authority
-	chain     [][]byte // DER of what is sent after the leaf
+	chainOf   func(issuerID string) [][]byte // DER of what is sent after the leaf
 	now       func() time.Time
 	log       *slog.Logger
 	renewed   func(*x509.Certificate) // told of each; may be nil
@@ -50,8 +50,8 @@ type ownCertificate struct {
 	wake      chan struct{} // holds a token when the names have changed
 }
 
-func newOwnCertificate(authority authority, chain [][]byte, now func() time.Time, log *slog.Logger) *ownCertificate {
-	return &ownCertificate{authority: authority, chain: chain, now: now, log: log, wake: make(chan struct{}, 1)}
+func newOwnCertificate(authority authority, chainOf func(issuerID string) [][]byte, now func() time.Time, log *slog.Logger) *ownCertificate {
+	return &ownCertificate{authority: authority, chainOf: chainOf, now: now, log: log, wake: make(chan struct{}, 1)}
 }
 
 // get is tls.Config's GetCertificate.
@@ -89,16 +89,16 @@ func (o *ownCertificate) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return o.use(issued.DER, key)
+	return o.use(issued, key)
 }
 
-func (o *ownCertificate) use(der []byte, key crypto.Signer) error {
-	leaf, err := x509.ParseCertificate(der)
+func (o *ownCertificate) use(issued store.Certificate, key crypto.Signer) error {
+	leaf, err := x509.ParseCertificate(issued.DER)
 	if err != nil {
 		return fmt.Errorf("couldn't read the new certificate: %w", err)
 	}
 	o.current.Store(&tls.Certificate{
-		Certificate: append([][]byte{der}, o.chain...), PrivateKey: key, Leaf: leaf,
+		Certificate: append([][]byte{issued.DER}, o.chainOf(issued.IssuerID)...), PrivateKey: key, Leaf: leaf,
 	})
 	if o.renewed != nil {
 		o.renewed(leaf)

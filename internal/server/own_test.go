@@ -56,7 +56,7 @@ func dns(name string) identifier.Identifier {
 func TestOwnCertificateIsRenewedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		road := &fakeRoad{}
-		own := newOwnCertificate(road, nil, time.Now, slog.New(slog.DiscardHandler))
+		own := newOwnCertificate(road, func(string) [][]byte { return nil }, time.Now, slog.New(slog.DiscardHandler))
 		own.setNames([]identifier.Identifier{dns("ca.corp"), dns("forbidden.corp")})
 		if err := own.renew(t.Context()); err != nil {
 			t.Fatal(err)

@@ -34,7 +34,11 @@ func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 		}
 	}
 	// All that can fail comes before anything that changes the server.
-	if err := s.lintProfiles(next); err != nil {
+	issuers, err := s.loadIssuers(ctx, next)
+	if err != nil {
+		return admin.Reloaded{}, err
+	}
+	if err := s.lintProfiles(next, issuers); err != nil {
 		return admin.Reloaded{}, err
 	}
 	validator, err := s.newValidator(next)
@@ -44,6 +48,11 @@ func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 	if err := s.setLevel(next.Log.Level); err != nil {
 		return admin.Reloaded{}, err
 	}
+	if err := s.authority.SetIssuers(issuers.byName()); err != nil {
+		return admin.Reloaded{}, err
+	}
+	reloaded.Changed = append(reloaded.Changed, issuers.changed(s.issuers.Load())...)
+	s.useIssuers(issuers)
 	s.authority.SetProfiles(next.Compiled)
 	s.door.Reconfigure(s.acmeConfig(next), validator)
 	s.own.setNames(ownNames(next, s.listeners.https.Addr()))

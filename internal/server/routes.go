@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -41,8 +40,11 @@ func (s *Server) commonRoutes() *http.ServeMux {
 			handler(w, r)
 		})
 	}
-	serve("/root.pem", servePEM(s.hierarchy.Root))
-	serve("/intermediate.pem", servePEM(s.hierarchy.Intermediates...))
+	serve("/root.pem", servePEM(func() [][]byte { return [][]byte{s.root.Raw} }))
+	serve("/intermediate.pem", servePEM(func() [][]byte {
+		issuers := s.issuers.Load()
+		return issuers.chainOf(issuers.of(nil).ID())
+	}))
 	serve("/"+resourceHealth, func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
 	serve("/"+resourceReady, s.serveReady)
 	serve("/{$}", s.serveFront)
@@ -55,14 +57,13 @@ func (s *Server) metricsRoutes() http.Handler {
 	return mux
 }
 
-func servePEM(certificates ...*x509.Certificate) http.HandlerFunc {
-	var body []byte
-	for _, certificate := range certificates {
-		body = append(body, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw})...)
-	}
+// servePEM serves the certificates that there are at the time.
+func servePEM(certificates func() [][]byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-pem-file")
-		_, _ = w.Write(body)
+		for _, der := range certificates() {
+			_ = pem.Encode(w, &pem.Block{Type: "CERTIFICATE", Bytes: der}) // the client is gone, then
+		}
 	}
 }
 

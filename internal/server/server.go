@@ -21,8 +21,7 @@ import (
 	"chancery/internal/admin"
 	"chancery/internal/ca"
 	"chancery/internal/config"
-	"chancery/internal/hierarchy"
-	"chancery/internal/issuer"
+	"chancery/internal/keyhelper"
 	"chancery/internal/lint"
 	"chancery/internal/observe"
 	"chancery/internal/store"
@@ -49,8 +48,8 @@ type Server struct {
 	metrics   *observe.Metrics
 	database  *sqlite.Store
 	store     store.Store // database, with its steps measured
-	hierarchy *hierarchy.Hierarchy
-	issuer    *issuer.Local
+	root      *x509.Certificate
+	issuers   atomic.Pointer[issuers]
 	linter    *lint.Linter
 	authority *ca.Authority
 	door      *acme.Door
@@ -63,6 +62,8 @@ type Server struct {
 
 	mu     sync.Mutex
 	config *config.Config // the one in force; guarded by mu, which a reload holds
+
+	helpers map[string]*keyhelper.Key // running; Open's, and then guarded by mu
 }
 
 // Open takes the directory, opens the store, reads the keys, and listens; it
@@ -71,6 +72,7 @@ func Open(ctx context.Context, options Options) (_ *Server, err error) {
 	s := &Server{
 		options: options, config: options.Config, log: options.Log, now: time.Now, started: time.Now(),
 		auditor: observe.NewAuditor(options.Audit), metrics: observe.NewMetrics(),
+		helpers: map[string]*keyhelper.Key{},
 	}
 	defer func() {
 		if err != nil {
@@ -109,7 +111,7 @@ func (s *Server) Config() *config.Config {
 }
 
 // Root is the root certificate.
-func (s *Server) Root() *x509.Certificate { return s.hierarchy.Root }
+func (s *Server) Root() *x509.Certificate { return s.root }
 
 // Serve serves until ctx is done. Then it accepts no more, finishes what is in
 // flight within the configured time, ends the work in the background, and

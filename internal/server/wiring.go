@@ -17,8 +17,6 @@ import (
 	"chancery/internal/ca"
 	"chancery/internal/config"
 	"chancery/internal/hierarchy"
-	"chancery/internal/identifier"
-	"chancery/internal/issuer"
 	"chancery/internal/keys"
 	"chancery/internal/lint"
 	"chancery/internal/observe"
@@ -44,32 +42,30 @@ func (s *Server) openStore(ctx context.Context) error {
 	return nil
 }
 
-// loadHierarchy reads the CA's certificates and the key that signs.
-func (s *Server) loadHierarchy(context.Context) (err error) {
-	if s.hierarchy, err = hierarchy.Load(s.config.Dir); err != nil {
+// loadHierarchy reads the CA's certificates and the keys that sign.
+func (s *Server) loadHierarchy(ctx context.Context) error {
+	s.onClose(s.closeHelpers)
+	loaded, err := s.loadIssuers(ctx, s.config)
+	if err != nil {
 		return err
 	}
-	s.metrics.Expiry("root", s.hierarchy.Root.NotAfter)
-	s.metrics.Expiry("intermediate", s.hierarchy.Intermediates[0].NotAfter)
+	chain := loaded.current[hierarchy.DefaultIssuer].Chain()
+	s.root = chain[len(chain)-1]
+	s.metrics.Expiry("root", s.root.NotAfter)
+	s.useIssuers(loaded)
 	return nil
 }
 
 // openAuthority builds the road and settles what a crash left on it: no other
 // process has the directory, so nobody can be at work on an intent.
 func (s *Server) openAuthority(ctx context.Context) (err error) {
-	if s.issuer, err = issuer.NewLocal(s.hierarchy.Signer, s.hierarchy.Chain()); err != nil {
-		return err
-	}
-	if err := s.store.RegisterIssuer(ctx, s.issuer.Record()); err != nil {
-		return fmt.Errorf("couldn't register the issuer: %w", err)
-	}
 	s.linter = lint.New()
-	if err := s.lintProfiles(s.config); err != nil {
+	if err := s.lintProfiles(s.config, s.issuers.Load()); err != nil {
 		return err
 	}
 	if s.authority, err = ca.New(ca.Deps{
 		Store:    s.store,
-		Issuer:   s.issuer,
+		Issuers:  s.issuers.Load().byName(),
 		Policy:   &policy.Policy{Constraints: s.permits},
 		Profiles: s.config.Compiled,
 		Linter:   s.linter,
@@ -89,20 +85,15 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 	return nil
 }
 
-// permits asks the name constraints of the CA's own certificates.
-func (s *Server) permits(ids []identifier.Identifier) error {
-	return hierarchy.Permits(s.hierarchy.Chain(), ids)
-}
-
 // lintProfiles looks at samples of what the profiles make. What every
 // certificate is linted for must pass here already; what only the public CAs'
 // rules object to is told, for a private CA may have its reasons.
-func (s *Server) lintProfiles(c *config.Config) error {
-	shape, err := profile.NewIssuer(s.issuer.Certificate())
-	if err != nil {
-		return err
-	}
+func (s *Server) lintProfiles(c *config.Config, issuers *issuers) error {
 	for name, compiled := range c.Compiled {
+		shape, err := profile.NewIssuer(issuers.of(compiled).Certificate())
+		if err != nil {
+			return err
+		}
 		samples, err := compiled.Samples(shape, s.now())
 		if err != nil {
 			return fmt.Errorf("couldn't use the profile %s: %w", name, err)
@@ -238,11 +229,8 @@ func (s *Server) externalURL() string { return s.externalURLOf(s.Config()) }
 
 // openOwnCertificate has the CA issue the HTTPS listener's certificate.
 func (s *Server) openOwnCertificate(ctx context.Context) error {
-	var chain [][]byte
-	for _, intermediate := range s.hierarchy.Intermediates {
-		chain = append(chain, intermediate.Raw)
-	}
-	s.own = newOwnCertificate(s.authority, chain, s.now, s.log)
+	chainOf := func(issuerID string) [][]byte { return s.issuers.Load().chainOf(issuerID) }
+	s.own = newOwnCertificate(s.authority, chainOf, s.now, s.log)
 	s.own.renewed = func(leaf *x509.Certificate) { s.metrics.Expiry("tls", leaf.NotAfter) }
 	s.own.setNames(ownNames(s.config, s.listeners.https.Addr()))
 	if err := s.own.renew(ctx); err != nil {
