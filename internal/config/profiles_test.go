@@ -98,7 +98,7 @@ func TestProfileMistakes(t *testing.T) {
 		"basic_constraints: {ca: true}":                                                              `x.yaml:2:27: profiles.p.basic_constraints.ca: a CA needs a subject`,
 		"basic_constraints: {path_length: 2}":                                                        `x.yaml:2:27: profiles.p.basic_constraints.path_length: only CAs have a path length`,
 		"basic_constraints: {path_length: -1}":                                                       `profiles.p.basic_constraints.path_length: -1 is too little; make it 0 or more`,
-		"doors: [est, fax]":                                                                          `profiles.p.doors[1]: there is no door "fax"; write acme,`,
+		"doors: [acme, fax]":                                                                          `profiles.p.doors[1]: there is no door "fax"; write acme`,
 		"{doors: [acme], san: {types: [email]}}":                                                     `x.yaml:2:7: profiles.p.doors: nobody may use this profile: these doors prove no names of the types email`,
 		"{key_usages: [digitalSignature], basic_constraints: {ca: true}, subject: {common_name: x}}": `profiles.p.key_usages: a certificate authority needs keyCertSign`,
 		"issuer: other": `x.yaml:2:7: profiles.p.issuer: there is no issuer "other"`,

@@ -24,6 +24,10 @@ func (c *Config) Settings() []Setting {
 	return settings
 }
 
+// Place says where a key was set, or the section that it is in:
+// "chancery.yaml:12", "--set", "default".
+func (c *Config) Place(key string) string { return c.at(key).String() }
+
 // Change is a setting that differs between two configurations.
 type Change struct {
 	Key, Old, New string // "" for what one of them does not have

@@ -52,6 +52,7 @@ func exclusions() map[string]string {
 			"e_sub_cert_province_must_appear",
 			"e_sub_cert_province_must_not_appear",
 			"e_sub_cert_street_address_should_not_exist",
+			"e_subject_common_name_not_exactly_from_san",
 			"e_subject_contains_organizational_unit_name_and_no_organization_name",
 			"n_subject_common_name_included",
 			"w_subject_common_name_included",

@@ -60,31 +60,53 @@ func (l *Linter) Check(tbs, algorithm []byte) error {
 	return run(l.fast, zlint.Error, tbs, algorithm)
 }
 
-// CheckSample is Check for samples of a profile: with all lints, and warnings
-// count. It takes a few times as long.
+// CheckSample is Check for samples of a profile: with all lints that apply to
+// such certificates, and warnings count. It takes a few times as long.
 func (l *Linter) CheckSample(tbs, algorithm []byte) error {
 	return run(l.all, zlint.Warn, tbs, algorithm)
 }
 
 // run fails if a lint finds something at least as grave as least.
 func run(lints []*zlint.CertificateLint, least zlint.LintStatus, tbs, algorithm []byte) error {
-	// The signature is not looked at, only that there is one.
-	cert, err := x509.ParseCertificate(x509der.Assemble(tbs, algorithm, make([]byte, 64)))
+	errors, warnings, err := findings(lints, tbs, algorithm)
 	if err != nil {
-		return failure.New(failure.Internal, "couldn't lint the certificate: it does not parse").Because(err)
+		return err
 	}
-	var found []string
-	config := zlint.NewEmptyConfig()
-	for _, lint := range lints {
-		if result := lint.Execute(cert, config); result.Status >= least {
-			found = append(found, describe(lint, result))
-		}
+	if least <= zlint.Warn {
+		errors = append(errors, warnings...)
 	}
-	if found == nil {
+	return broken(errors)
+}
+
+// broken is the error for what lints found, nil for nothing.
+func broken(found []string) error {
+	if len(found) == 0 {
 		return nil
 	}
 	slices.Sort(found)
-	return failure.New(failure.Internal, "the certificate breaks rules of X.509: %s", strings.Join(found, "; "))
+	return failure.New(failure.Internal, "the certificate breaks rules of X.509: %s", strings.Join(slices.Compact(found), "; "))
+}
+
+// findings runs the lints of the set that apply to the certificate.
+func findings(lints []*zlint.CertificateLint, tbs, algorithm []byte) (errors, warnings []string, err error) {
+	// The signature is not looked at, only that there is one.
+	cert, err := x509.ParseCertificate(x509der.Assemble(tbs, algorithm, make([]byte, 64)))
+	if err != nil {
+		return nil, nil, failure.New(failure.Internal, "couldn't lint the certificate: it does not parse").Because(err)
+	}
+	config, skip := zlint.NewEmptyConfig(), inapplicable(cert)
+	for _, lint := range lints {
+		if skip(lint) {
+			continue
+		}
+		switch result := lint.Execute(cert, config); {
+		case result.Status >= zlint.Error:
+			errors = append(errors, describe(lint, result))
+		case result.Status == zlint.Warn:
+			warnings = append(warnings, describe(lint, result))
+		}
+	}
+	return errors, warnings, nil
 }
 
 func describe(lint *zlint.CertificateLint, result *zlint.LintResult) string {

@@ -59,7 +59,7 @@ type Spec struct {
 	// Further extensions, as in [{oid: 1.3.6.1.4.1.55555.2, value: {utf8: x}}]. A value is one of utf8, ia5, printable, int, bool, bytes (hexadecimal, or base64:…), oid, sequence (a list of values) and der (as bytes).
 	Extensions []Extension `yaml:"extensions,omitempty" json:"extensions,omitempty"`
 
-	// The issuer that signs. Empty for the CA's own intermediate.
+	// The issuer that signs, of those in issuers. Empty for the default.
 	Issuer string `yaml:"issuer,omitempty" json:"issuer,omitempty"`
 
 	// The doors at which the profile can be asked for. Empty for all.
@@ -84,11 +84,11 @@ type Subject struct {
 	// Locality.
 	Locality []Text `yaml:"locality,omitempty" json:"locality,omitempty"`
 
-	// Street address.
-	StreetAddress []Text `yaml:"street_address,omitempty" json:"street_address,omitempty"`
-
 	// Postal code.
 	PostalCode []Text `yaml:"postal_code,omitempty" json:"postal_code,omitempty"`
+
+	// Street address.
+	StreetAddress []Text `yaml:"street_address,omitempty" json:"street_address,omitempty"`
 
 	// Organization.
 	Organization []Text `yaml:"organization,omitempty" json:"organization,omitempty"`

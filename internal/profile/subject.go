@@ -31,16 +31,16 @@ func attributeTypes() []attributeType {
 		{"country", "2.5.4.6", casn1.PrintableString, 2},
 		{"province", "2.5.4.8", casn1.UTF8String, 128},
 		{"locality", "2.5.4.7", casn1.UTF8String, 128},
-		{"street_address", "2.5.4.9", casn1.UTF8String, 128},
 		{"postal_code", "2.5.4.17", casn1.UTF8String, 40},
+		{"street_address", "2.5.4.9", casn1.UTF8String, 128},
 		{"organization", "2.5.4.10", casn1.UTF8String, 64},
 		{"organizational_unit", "2.5.4.11", casn1.UTF8String, 64},
 		{"serial_number", "2.5.4.5", casn1.PrintableString, 64},
 		{"common_name", "2.5.4.3", casn1.UTF8String, maxCommonName},
-		{"", "2.5.4.12", casn1.UTF8String, 64},                     // title
-		{"", "2.5.4.46", casn1.PrintableString, 64},                // dnQualifier
-		{"", "2.5.4.65", casn1.UTF8String, 128},                    // pseudonym
-		{"", "0.9.2342.19200300.100.1.25", casn1.IA5String, 63},    // domainComponent
+		{"", "2.5.4.12", casn1.UTF8String, 64},      // title
+		{"", "2.5.4.46", casn1.PrintableString, 64}, // dnQualifier
+		{"", "2.5.4.65", casn1.UTF8String, 128},     // pseudonym
+		{"", domainComponent, casn1.IA5String, 63},
 		{"", "1.2.840.113549.1.9.1", casn1.IA5String, 255},         // emailAddress
 		{"", "1.3.6.1.4.1.311.60.2.1.3", casn1.PrintableString, 2}, // jurisdictionCountry
 		{"", "2.5.4.97", casn1.UTF8String, 256},                    // organizationIdentifier
@@ -66,12 +66,13 @@ type attribute struct {
 func (c *compiler) compileSubject() {
 	s, types := c.profile.Spec.Subject, attributeTypes()
 	fields := [][]Text{
-		s.Country, s.Province, s.Locality, s.StreetAddress, s.PostalCode, s.Organization, s.OrganizationalUnit,
+		s.Country, s.Province, s.Locality, s.PostalCode, s.StreetAddress, s.Organization, s.OrganizationalUnit,
 		s.SerialNumber, s.CommonName,
 	}
+	c.compileExtra(s.Extra, true)
 	for i, texts := range fields {
 		if types[i].name == "serial_number" {
-			c.compileExtra(s.Extra)
+			c.compileExtra(s.Extra, false)
 		}
 		for _, slot := range c.slots("subject."+types[i].name, texts, types[i].check, types[i].sample()) {
 			c.addAttribute(slot, types[i])
@@ -80,8 +81,15 @@ func (c *compiler) compileSubject() {
 	c.profile.ownCommonName = len(s.CommonName) > 0
 }
 
-func (c *compiler) compileExtra(extra []Attribute) {
+const domainComponent = "0.9.2342.19200300.100.1.25"
+
+// compileExtra compiles the domain components, which come first in a subject,
+// or the other attributes without a field.
+func (c *compiler) compileExtra(extra []Attribute, domain bool) {
 	for i, a := range extra {
+		if (a.OID == domainComponent) != domain {
+			continue
+		}
 		field, typ := fmt.Sprintf("subject.extra[%d]", i), attributeOf(a.OID)
 		if typ.name != "" {
 			c.refuse(field+".oid", "%s has a field of its own; write subject.%s", a.OID, typ.name)

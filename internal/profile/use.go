@@ -2,6 +2,7 @@ package profile
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,11 +19,7 @@ const Self = "self"
 // prove.
 func Doors() map[string][]identifier.Type {
 	return map[string][]identifier.Type{
-		"acme":  {identifier.DNS, identifier.IP},
-		"token": identifier.Types(),
-		"est":   identifier.Types(),
-		"scep":  identifier.Types(),
-		"admin": identifier.Types(),
+		"acme": {identifier.DNS, identifier.IP},
 	}
 }
 
@@ -33,7 +30,7 @@ func (c *compiler) checkUse(issuers []string) {
 	for i, door := range spec.Doors {
 		types, known := doors[door]
 		if !known {
-			c.refuse(fmt.Sprintf("doors[%d]", i), "there is no door %q; write acme, token, est, scep or admin", door)
+			c.refuse(fmt.Sprintf("doors[%d]", i), "there is no door %q; write %s", door, strings.Join(slices.Sorted(maps.Keys(doors)), ", "))
 			usable = true // once told, what follows from it is not
 		}
 		usable = usable || c.profile.servedBy(types)
@@ -42,7 +39,7 @@ func (c *compiler) checkUse(issuers []string) {
 		c.refuse("doors", "nobody may use this profile: these doors prove no names of the types %s; add a door, or a type to san.types", strings.Join(spec.SAN.Types, ", "))
 	}
 	if spec.Issuer != "" && !slices.Contains(issuers, spec.Issuer) {
-		c.refuse("issuer", "there is no issuer %q; leave it out for the CA's own intermediate", spec.Issuer)
+		c.refuse("issuer", "there is no issuer %q; write one of %s, or leave it out", spec.Issuer, strings.Join(issuers, ", "))
 	}
 }
 
