@@ -85,27 +85,21 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 	return nil
 }
 
-// lintProfiles looks at samples of what the profiles make. What every
-// certificate is linted for must pass here already; what only the public CAs'
-// rules object to is told, for a private CA may have its reasons.
+// lintProfiles looks at samples of what the profiles make. What a relying party
+// would refuse refuses the profile, at its place in the configuration.
 func (s *Server) lintProfiles(c *config.Config, issuers *issuers) error {
 	for name, compiled := range c.Compiled {
+		place := c.Place("profiles." + name)
 		shape, err := profile.NewIssuer(issuers.of(compiled).Certificate())
 		if err != nil {
 			return err
 		}
-		samples, err := compiled.Samples(shape, s.now())
+		warnings, err := s.linter.Profile(compiled, shape, s.now())
 		if err != nil {
-			return fmt.Errorf("couldn't use the profile %s: %w", name, err)
+			return fmt.Errorf("%s: profiles.%s: %w", place, name, err)
 		}
-		for _, sample := range samples {
-			if err := s.linter.Check(sample.DER, shape.Algorithm()); err != nil {
-				return fmt.Errorf("couldn't use the profile %s: %w", name, err)
-			}
-			if err := s.linter.CheckSample(sample.DER, shape.Algorithm()); err != nil {
-				s.log.Warn("a profile makes certificates that public CAs may not", "profile", name, "lint", err)
-				break
-			}
+		for _, warning := range warnings {
+			s.log.Warn("a profile makes certificates that some may not like", "profile", name, "place", place, "lint", warning)
 		}
 	}
 	return nil
