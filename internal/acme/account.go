@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/mail"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -134,7 +135,14 @@ func (d *Door) newAccount(ctx context.Context, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+	taken, err := d.deps.Limits.Account(r.source())
+	if err != nil {
+		return nil, err
+	}
 	stored, created, err := d.deps.Store.CreateAccount(ctx, fresh)
+	if err != nil || !created {
+		taken.Refund()
+	}
 	if err != nil {
 		return nil, bindingProblem(fresh.BindingID, failure.Wrap("create account", err))
 	}
@@ -144,6 +152,12 @@ func (d *Door) newAccount(ctx context.Context, r *request) (*response, error) {
 	d.annotate(ctx, "account", stored.ID)
 	d.audit(ctx, "account.created", stored.ID, slog.String("binding", stored.BindingID), slog.String("key", stored.Key.Thumbprint))
 	return r.showAccount(stored).created(r.url("account", stored.ID)), nil
+}
+
+// source is the address that the request came from.
+func (r *request) source() netip.Addr {
+	from, _ := netip.ParseAddrPort(r.RemoteAddr) // of a pipe there is none, and then all count as one
+	return from.Addr()
 }
 
 func (d *Door) existingAccount(ctx context.Context, r *request, stored store.Account) (*response, error) {
@@ -213,6 +227,8 @@ func bindingProblem(id string, err error) error {
 		reason = "was revoked"
 	case errors.Is(err, store.ErrExpired):
 		reason = "has expired"
+	case errors.Is(err, store.ErrFull):
+		reason = "has as many accounts as it may have"
 	case errors.Is(err, store.ErrUsed):
 		reason = "is for a single account and already used"
 	default:

@@ -21,6 +21,8 @@ type authorizationBody struct {
 	Expires    string                    `json:"expires"`
 	Challenges []challengeBody           `json:"challenges"`
 	Wildcard   bool                      `json:"wildcard,omitempty"`
+
+	SubdomainAuthAllowed bool `json:"subdomainAuthAllowed,omitempty"` // RFC 9444
 }
 
 // challengeBody is a challenge object (RFC 8555 §8). Every one has a token,
@@ -46,6 +48,8 @@ func (r *request) showAuthorization(authz *store.Authorization, now time.Time) *
 		Expires:    rfc3339(authz.Expires),
 		Wildcard:   authz.Wildcard,
 		Challenges: []challengeBody{},
+
+		SubdomainAuthAllowed: authz.Subdomains,
 	}
 	for _, method := range authz.Methods {
 		// Of a settled authorization only the challenge that settled it is shown.
@@ -157,12 +161,12 @@ func (d *Door) deactivateAuthorization(ctx context.Context, r *request, id strin
 // newAuthorization serves pre-authorization (RFC 8555 §7.4.1).
 func (d *Door) newAuthorization(ctx context.Context, r *request) (*response, error) {
 	var wanted struct {
-		Identifier identifier.Identifier `json:"identifier"`
+		Identifier wantedIdentifier `json:"identifier"`
 	}
 	if err := r.decode(&wanted); err != nil {
 		return nil, err
 	}
-	names, err := parseIdentifiers([]identifier.Identifier{wanted.Identifier}, 1)
+	names, err := parseIdentifiers([]wantedIdentifier{wanted.Identifier}, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -172,10 +176,20 @@ func (d *Door) newAuthorization(ctx context.Context, r *request) (*response, err
 	if err := d.deps.Authority.Allows(ctx, policy.Question{Door: "acme", AccountID: r.account.ID, Identifiers: names}); err != nil {
 		return nil, err
 	}
+	given, err := d.grantOf(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	now := d.deps.Now()
 	authz, err := d.draftAuthorization(r, names[0], now, now.Add(r.OrderLifetime))
 	if err != nil {
 		return nil, err
+	}
+	switch {
+	case given.stands(names[0], now):
+		given.settle(&authz, r.account.Key.Thumbprint)
+	case r.SubdomainAuth && wanted.Identifier.SubdomainAuthAllowed:
+		forSubdomains(&authz)
 	}
 	if len(authz.Methods) == 0 {
 		return nil, newProblem(rejectedIdentifier, "this CA offers no challenge that could prove %q (acme.challenges)", names[0].Value)

@@ -24,6 +24,7 @@ type directoryMeta struct {
 	Website                 string            `json:"website,omitempty"`
 	CAAIdentities           []string          `json:"caaIdentities,omitempty"`
 	ExternalAccountRequired bool              `json:"externalAccountRequired,omitempty"`
+	SubdomainAuthAllowed    bool              `json:"subdomainAuthAllowed,omitempty"` // RFC 9444
 	Profiles                map[string]string `json:"profiles"`
 	IssuerDomainNames       []string          `json:"issuerDomainNames,omitempty"` // dns-persist-01, draft -02
 	AccountHashPrefix       string            `json:"accountHashPrefix,omitempty"`
@@ -42,6 +43,7 @@ func (d *Door) directory(_ context.Context, r *request) (*response, error) {
 		Website:                 r.Website,
 		CAAIdentities:           r.CAAIdentities,
 		ExternalAccountRequired: r.EABRequired,
+		SubdomainAuthAllowed:    r.SubdomainAuth,
 		Profiles:                map[string]string{},
 		IssuerDomainNames:       r.PersistIssuers,
 	}

@@ -1,6 +1,6 @@
 // Package acme is the ACME door: RFC 8555 with RFC 8737 (tls-alpn-01), RFC
-// 8738 (IP addresses), RFC 9773 (renewal information), the profiles
-// extension, dns-account-01 and dns-persist-01. It proves who asks for which
+// 8738 (IP addresses), RFC 9444 (subdomains), RFC 9773 (renewal information),
+// the profiles extension, dns-account-01 and dns-persist-01. It proves who asks for which
 // names and hands requests to the road; it builds no certificates and keeps
 // no state of its own beside caches and the validations under way.
 package acme
@@ -18,6 +18,8 @@ import (
 
 	"chancery/internal/ca"
 	"chancery/internal/failure"
+	"chancery/internal/limits"
+	"chancery/internal/policy"
 	"chancery/internal/store"
 	"chancery/internal/validation"
 )
@@ -38,6 +40,7 @@ type Config struct {
 	MaxIdentifiers        int
 	FinalizeWait          time.Duration // how long finalize waits for the certificate
 	Challenges            []string      // the methods offered
+	SubdomainAuth         bool          // RFC 9444 is served
 	PersistIssuers        []string      // issuer domain names of dns-persist-01; none: not offered
 	ValidationWait        time.Duration // how long the client waits for the outcome
 	ValidationTimeout     time.Duration // of one attempt
@@ -60,6 +63,8 @@ type Deps struct {
 	Store     store.Store
 	Authority *ca.Authority
 	Validator Validator
+	Grants    policy.Grants
+	Limits    *limits.Limits
 	Nonces    NonceSource
 	CheckKey  func(crypto.PublicKey) error // refuses weak keys
 	Now       func() time.Time

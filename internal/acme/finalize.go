@@ -16,6 +16,7 @@ import (
 	"chancery/internal/ca"
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
+	"chancery/internal/limits"
 	"chancery/internal/profile"
 	"chancery/internal/store"
 	"chancery/internal/validation"
@@ -49,11 +50,16 @@ func (d *Door) finalize(ctx context.Context, r *request) (*response, error) {
 	if err := d.checkCAA(ctx, r, order); err != nil {
 		return nil, err
 	}
-	return d.issue(ctx, r, order, csr)
+	taken, err := d.deps.Limits.Certificate(order.Identifiers, order.Replaces != nil)
+	if err != nil {
+		return nil, err
+	}
+	return d.issue(ctx, r, order, csr, taken)
 }
 
-// issue walks the road and waits a moment for the certificate.
-func (d *Door) issue(ctx context.Context, r *request, order *store.Order, csr *x509.CertificateRequest) (*response, error) {
+// issue walks the road and waits a moment for the certificate. What was taken
+// of the limits is given back when there will be none.
+func (d *Door) issue(ctx context.Context, r *request, order *store.Order, csr *x509.CertificateRequest, taken *limits.Taken) (*response, error) {
 	type outcome struct {
 		certificate store.Certificate
 		err         error
@@ -61,6 +67,9 @@ func (d *Door) issue(ctx context.Context, r *request, order *store.Order, csr *x
 	done := make(chan outcome, 1)
 	d.work.Go(func() {
 		certificate, err := d.deps.Authority.Issue(context.WithoutCancel(ctx), requestFor(order, csr))
+		if err != nil && failure.KindOf(err) != failure.Unavailable { // else it goes on by itself
+			taken.Refund()
+		}
 		done <- outcome{certificate, err}
 	})
 	wait := time.NewTimer(r.FinalizeWait)
@@ -97,6 +106,8 @@ func requestFor(order *store.Order, csr *x509.CertificateRequest) ca.Request {
 		PublicKey:   csr.RawSubjectPublicKeyInfo,
 		CSR:         csr.Raw,
 		Profile:     order.Profile,
+
+		Preauthorized: preauthorized(order),
 		Wishes: profile.Wishes{
 			CommonName: strings.ToLower(csr.Subject.CommonName),
 			NotBefore:  order.NotBefore, NotAfter: order.NotAfter, Asked: order.Created,
@@ -203,11 +214,10 @@ func (d *Door) checkCAA(ctx context.Context, r *request, order *store.Order) err
 	if !r.CAA {
 		return nil
 	}
-	for i := range order.Authorizations {
-		authz := &order.Authorizations[i]
+	for _, name := range order.Identifiers {
 		_, failed := r.validator.CheckCAA(ctx, validation.CAARequest{
-			Identifier: authz.Identifier, Wildcard: authz.Wildcard,
-			Method: validation.Method(authz.Method), AccountURL: r.accountURL(),
+			Identifier: name.Base(), Wildcard: name.IsWildcard(),
+			Method: validation.Method(methodFor(order, name)), AccountURL: r.accountURL(),
 		})
 		switch {
 		case failed == nil:
@@ -218,4 +228,15 @@ func (d *Door) checkCAA(ctx context.Context, r *request, order *store.Order) err
 		}
 	}
 	return nil
+}
+
+// methodFor is how the name was proven: by itself, or by one above it.
+func methodFor(order *store.Order, name identifier.Identifier) string {
+	for i := range order.Authorizations {
+		authz := &order.Authorizations[i]
+		if authz.Name() == name || authz.Subdomains && isAbove(authz.Identifier.Value, name) {
+			return authz.Method
+		}
+	}
+	return ""
 }

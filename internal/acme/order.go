@@ -16,7 +16,6 @@ import (
 	"chancery/internal/profile"
 	"chancery/internal/serial"
 	"chancery/internal/store"
-	"chancery/internal/validation"
 )
 
 // orderBody is an order object (RFC 8555 §7.1.3, RFC 9773 §5, profiles §4).
@@ -112,11 +111,19 @@ func rfc3339(t time.Time) string {
 }
 
 type newOrderRequest struct {
-	Identifiers []identifier.Identifier `json:"identifiers"`
-	NotBefore   string                  `json:"notBefore"`
-	NotAfter    string                  `json:"notAfter"`
-	Replaces    string                  `json:"replaces"`
-	Profile     string                  `json:"profile"`
+	Identifiers []wantedIdentifier `json:"identifiers"`
+	NotBefore   string             `json:"notBefore"`
+	NotAfter    string             `json:"notAfter"`
+	Replaces    string             `json:"replaces"`
+	Profile     string             `json:"profile"`
+}
+
+// wantedIdentifier is an identifier as requests have it, with the members of
+// RFC 9444.
+type wantedIdentifier struct {
+	identifier.Identifier
+	AncestorDomain       string `json:"ancestorDomain"`       // of new orders
+	SubdomainAuthAllowed bool   `json:"subdomainAuthAllowed"` // of new authorizations
 }
 
 // newOrder serves RFC 8555 §7.4.
@@ -129,11 +136,22 @@ func (d *Door) newOrder(ctx context.Context, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := d.authorizationsFor(ctx, r, order)
+	given, err := d.grantOf(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	fresh, err := d.authorizationsFor(ctx, r, order, given, wanted.Identifiers)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := d.countOrder(order, given, fresh)
 	if err != nil {
 		return nil, err
 	}
 	stored, created, err := d.deps.Store.CreateOrder(ctx, *order, fresh)
+	if err != nil || !created {
+		taken.Refund()
+	}
 	if errors.Is(err, store.ErrNotFound) { // a reused proof was tidied away meanwhile
 		return nil, unavailable(time.Second, "an authorization ended just now; try again").because(err)
 	}
@@ -182,9 +200,25 @@ func (d *Door) draftOrder(ctx context.Context, r *request, wanted newOrderReques
 	if order.Replaces, err = d.replaced(ctx, r, wanted.Replaces, names); err != nil {
 		return nil, err
 	}
-	return order, d.deps.Authority.Allows(ctx, policy.Question{
-		Door: "acme", AccountID: r.account.ID, Profile: order.Profile, Identifiers: names,
+	return order, d.allowed(ctx, order)
+}
+
+// allowed asks policy about the order. Who was refused what by which rule is
+// part of the audit trail.
+func (d *Door) allowed(ctx context.Context, order *store.Order) error {
+	decision, err := d.deps.Authority.Decide(ctx, policy.Question{
+		Door: "acme", AccountID: order.AccountID, Profile: order.Profile, Identifiers: order.Identifiers,
 	})
+	var rules []string
+	for _, verdict := range decision.Names {
+		if err != nil && !verdict.Allowed && !slices.Contains(rules, verdict.Rule) {
+			rules = append(rules, verdict.Rule)
+		}
+	}
+	if len(rules) > 0 {
+		d.audit(ctx, "order.refused", order.AccountID, slog.Any("names", order.Identifiers), slog.String("rule", strings.Join(rules, "; ")))
+	}
+	return err
 }
 
 func parseTime(member, text string) (time.Time, error) {
@@ -200,7 +234,7 @@ func parseTime(member, text string) (time.Time, error) {
 
 // parseIdentifiers brings names to their normal form. Each bad one gets its
 // own subproblem (RFC 8555 §6.7.1).
-func parseIdentifiers(given []identifier.Identifier, most int) ([]identifier.Identifier, error) {
+func parseIdentifiers(given []wantedIdentifier, most int) ([]identifier.Identifier, error) {
 	switch {
 	case len(given) == 0:
 		return nil, newProblem(malformed, "the order has no identifiers")
@@ -209,15 +243,20 @@ func parseIdentifiers(given []identifier.Identifier, most int) ([]identifier.Ide
 	}
 	names := make([]identifier.Identifier, 0, len(given))
 	var bad []Problem
-	for _, id := range given {
+	for i := range given {
+		id := given[i].Identifier
 		name, err := identifier.Parse(id.Type, id.Value)
 		switch {
 		case errors.Is(err, identifier.ErrUnsupported), id.Type == identifier.Email, id.Type == identifier.URI: // no challenge proves these
 			bad = append(bad, subproblem(unsupportedIdentifier, id, "unsupported identifier type %.40q: here \"dns\" and \"ip\" are served", id.Type))
 		case err != nil:
 			bad = append(bad, subproblem(malformed, id, "%s", err))
+		case name.Type != identifier.DNS && name.Type != identifier.IP:
+			bad = append(bad, subproblem(unsupportedIdentifier, id, "identifiers of type %q are not proven here", id.Type))
 		case slices.Contains(names, name):
 			bad = append(bad, subproblem(malformed, id, "the identifier is there twice"))
+		case given[i].AncestorDomain != "" && !isAbove(given[i].AncestorDomain, name):
+			bad = append(bad, subproblem(malformed, id, "its ancestorDomain %.100q is no domain above it", given[i].AncestorDomain))
 		default:
 			names = append(names, name)
 		}
@@ -252,57 +291,6 @@ func together(bad []Problem) error {
 	}
 	problem.Subproblems = bad
 	return problem
-}
-
-// authorizationsFor gives the order its authorizations: proofs of the same
-// account that can still be used, and new ones, which it returns.
-func (d *Door) authorizationsFor(ctx context.Context, r *request, order *store.Order) ([]store.Authorization, error) {
-	proven, err := d.deps.Store.ValidAuthorizations(ctx, r.account.ID, order.Identifiers, order.Created.Add(reuseMargin))
-	if err != nil {
-		return nil, failure.Wrap("look for proofs", err)
-	}
-	var fresh []store.Authorization
-	var bad []Problem
-	for _, name := range order.Identifiers {
-		authz, found := proven[name]
-		if !found {
-			if authz, err = d.draftAuthorization(r, name, order.Created, order.Expires); err != nil {
-				return nil, err
-			}
-			fresh = append(fresh, authz)
-		}
-		if len(authz.Methods) == 0 {
-			bad = append(bad, subproblem(rejectedIdentifier, name, "this CA offers no challenge that could prove it (acme.challenges)"))
-		}
-		order.AuthorizationIDs = append(order.AuthorizationIDs, authz.ID)
-		order.Authorizations = append(order.Authorizations, authz)
-	}
-	return fresh, together(bad)
-}
-
-// reuseMargin is how long a proof must still hold to be used for a new order.
-const reuseMargin = 5 * time.Minute
-
-func (d *Door) draftAuthorization(r *request, name identifier.Identifier, now, expires time.Time) (store.Authorization, error) {
-	id, err := d.newID()
-	if err != nil {
-		return store.Authorization{}, err
-	}
-	token := make([]byte, 20)
-	if _, err := d.deps.Rand.Read(token); err != nil {
-		return store.Authorization{}, failure.Wrap("make token", err)
-	}
-	authz := store.Authorization{
-		ID: id, AccountID: r.account.ID, Identifier: name.Base(), Wildcard: name.IsWildcard(),
-		Token: base64.RawURLEncoding.EncodeToString(token),
-		State: store.AuthorizationPending, Created: now, Expires: expires,
-	}
-	for _, method := range r.Challenges {
-		if validation.Method(method).Proves(name) && (method != string(validation.DNSPersist01) || len(r.PersistIssuers) > 0) {
-			authz.Methods = append(authz.Methods, method)
-		}
-	}
-	return authz, nil
 }
 
 // ownOrder returns the account's order of that id. Those of others are

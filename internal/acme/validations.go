@@ -183,6 +183,9 @@ func (v *validations) settle(authz store.Authorization, attempt store.Attempt, v
 		return nil, failure.Wrap("store outcome of validation", err)
 	}
 	v.audit(authz, outcome)
+	if outcome.Failure != nil && outcome.Failure.Kind != failure.Internal && outcome.Failure.Kind != failure.Unavailable {
+		v.door.deps.Limits.Failed(authz.AccountID, authz.Identifier)
+	}
 	authz.State, authz.Expires = store.AuthorizationValid, outcome.Expires
 	if outcome.Failure != nil {
 		authz.State = store.AuthorizationInvalid

@@ -1,6 +1,6 @@
 // Package admin is the administrative HTTP API and its client: listing and
-// revoking certificates, looking into orders, closing accounts, binding keys,
-// backup and reload. The command line is a client of it, through a running
+// revoking certificates, looking into orders, closing accounts, binding keys
+// and what they grant, asking policy and limits, backup and reload. The command line is a client of it, through a running
 // server's socket or, when none runs, in its own process; there is no second
 // way to do these things. The package authenticates nobody: whoever can open
 // the socket is the operator.
@@ -18,7 +18,9 @@ import (
 	"time"
 
 	"chancery/internal/failure"
+	"chancery/internal/limits"
 	"chancery/internal/observe"
+	"chancery/internal/policy"
 	"chancery/internal/store"
 )
 
@@ -42,9 +44,17 @@ type Deps struct {
 	Status func(ctx context.Context) Status
 	// AccountClosed is called when an operator has closed an account; may be nil.
 	AccountClosed func(id string)
-	Auditor       Auditor
-	Now           func() time.Time
-	Rand          io.Reader // nil for crypto/rand
+	// GrantChanged is called when a binding key was changed or revoked; may be nil.
+	GrantChanged func(id string)
+	// Decide asks the policy in force.
+	Decide func(ctx context.Context, q policy.Question) (policy.Decision, error)
+	// Profile returns the name of a profile that there is, the default one's
+	// for "", or a failure.
+	Profile func(name string) (string, error)
+	Limits  *limits.Limits // nil when no server runs
+	Auditor Auditor
+	Now     func() time.Time
+	Rand    io.Reader // nil for crypto/rand
 }
 
 // New returns the handler that serves the API.
@@ -54,6 +64,9 @@ func New(deps Deps) http.Handler {
 	}
 	if deps.AccountClosed == nil {
 		deps.AccountClosed = func(string) {}
+	}
+	if deps.GrantChanged == nil {
+		deps.GrantChanged = func(string) {}
 	}
 	a := &api{Deps: deps}
 	mux := http.NewServeMux()
@@ -70,7 +83,11 @@ func New(deps Deps) http.Handler {
 		"POST /v1/accounts/{id}/deactivate":     a.closeAccount,
 		"GET /v1/eab":                           a.listBindings,
 		"POST /v1/eab":                          a.createBinding,
+		"GET /v1/eab/{kid}":                     a.showBinding,
+		"PATCH /v1/eab/{kid}":                   a.updateBinding,
 		"POST /v1/eab/{kid}/revoke":             a.revokeBinding,
+		"POST /v1/policy/test":                  a.testPolicy,
+		"GET /v1/limits":                        a.showLimits,
 	} {
 		mux.Handle(pattern, serve)
 	}
@@ -116,7 +133,7 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	switch failure.KindOf(err) {
 	case failure.NotFound:
 		status = http.StatusNotFound
-	case failure.Malformed, failure.BadReason:
+	case failure.Malformed, failure.BadReason, failure.Unsupported:
 		status = http.StatusBadRequest
 	case failure.Conflict, failure.AlreadyRevoked, failure.NotReady:
 		status = http.StatusConflict

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chancery/internal/failure"
+	"chancery/internal/grant"
 	"chancery/internal/store"
 )
 
@@ -16,6 +17,31 @@ type NewBinding struct {
 	Name      string    `json:"name,omitempty"` // for people
 	SingleUse bool      `json:"single_use,omitempty"`
 	Expires   time.Time `json:"expires,omitzero"` // zero for never
+	Grant
+}
+
+// Grant is the policy that a key carries; see docs/policy.md for the patterns.
+type Grant struct {
+	Allow        []string          `json:"allow,omitempty"`
+	Deny         []string          `json:"deny,omitempty"`
+	Preauthorize []string          `json:"preauthorize,omitempty"`
+	Profiles     []string          `json:"profiles,omitempty"`
+	Labels       map[string]string `json:"labels,omitempty"`
+	MaxAccounts  int               `json:"max_accounts,omitempty"`
+	MaxRate      string            `json:"max_rate,omitempty"`
+}
+
+// BindingChange is the wish to change a key; nil fields stay as they are.
+type BindingChange struct {
+	Name         *string            `json:"name,omitempty"`
+	Expires      *time.Time         `json:"expires,omitempty"` // zero for never
+	Allow        *[]string          `json:"allow,omitempty"`
+	Deny         *[]string          `json:"deny,omitempty"`
+	Preauthorize *[]string          `json:"preauthorize,omitempty"`
+	Profiles     *[]string          `json:"profiles,omitempty"`
+	Labels       *map[string]string `json:"labels,omitempty"`
+	MaxAccounts  *int               `json:"max_accounts,omitempty"`
+	MaxRate      *string            `json:"max_rate,omitempty"`
 }
 
 // secretSize is 32 octets because one client takes MAC keys only in multiples
@@ -28,8 +54,8 @@ func (a *api) createBinding(r *http.Request) (any, error) {
 		return nil, err
 	}
 	now := a.Now().UTC()
-	if !wish.Expires.IsZero() && !wish.Expires.After(now) {
-		return nil, failure.New(failure.Malformed, "the key would expire at %s, which is past", wish.Expires.Format(time.RFC3339))
+	if err := checkExpiry(wish.Expires, now); err != nil {
+		return nil, err
 	}
 	id, err := store.NewID(now, a.Rand)
 	if err != nil {
@@ -37,7 +63,10 @@ func (a *api) createBinding(r *http.Request) (any, error) {
 	}
 	binding := store.Binding{
 		ID: id, Name: wish.Name, SingleUse: wish.SingleUse, Created: now, Expires: wish.Expires,
-		Secret: make([]byte, secretSize),
+		Secret: make([]byte, secretSize), Grant: store.Grant(wish.Grant),
+	}
+	if err := a.checkGrant(&binding); err != nil {
+		return nil, err
 	}
 	if _, err := io.ReadFull(a.Rand, binding.Secret); err != nil {
 		return nil, failure.Wrap("create EAB key", err)
@@ -46,7 +75,83 @@ func (a *api) createBinding(r *http.Request) (any, error) {
 		return nil, failure.Wrap("create EAB key", err)
 	}
 	a.Auditor.Audit(r.Context(), "eab.created", who(r), slog.String("kid", id),
-		slog.String("name", wish.Name), slog.Bool("single_use", wish.SingleUse))
+		slog.String("name", wish.Name), slog.Bool("single_use", wish.SingleUse), slog.Any("grant", wish.Grant))
+	return viewBinding(&binding, now), nil
+}
+
+func checkExpiry(expires, now time.Time) error {
+	if !expires.IsZero() && !expires.After(now) {
+		return failure.New(failure.Malformed, "the key would expire at %s, which is past", expires.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// checkGrant refuses a key whose policy cannot be meant.
+func (a *api) checkGrant(binding *store.Binding) error {
+	if _, err := grant.Compile(binding); err != nil {
+		return failure.New(failure.Malformed, "the key cannot carry this policy: %v", err)
+	}
+	for _, name := range binding.Grant.Profiles {
+		if _, err := a.Profile(name); err != nil {
+			return err
+		}
+	}
+	if binding.Grant.MaxAccounts < 0 {
+		return failure.New(failure.Malformed, "a key cannot have %d accounts; 0 is for any number", binding.Grant.MaxAccounts)
+	}
+	return nil
+}
+
+func (a *api) showBinding(r *http.Request) (any, error) {
+	binding, err := a.binding(r)
+	return viewBinding(&binding, a.Now()), err
+}
+
+// binding reads the key that the request is about, without its secret.
+func (a *api) binding(r *http.Request) (store.Binding, error) {
+	kid := r.PathValue("kid")
+	binding, err := a.Store.Binding(r.Context(), kid)
+	binding.Secret = nil
+	return binding, bindingFailure("read EAB key", kid, err)
+}
+
+// bindingFailure says what is wrong with a key; nil stays nil.
+func bindingFailure(op, kid string, err error) error {
+	switch {
+	case errors.Is(err, store.ErrRevoked):
+		return failure.New(failure.AlreadyRevoked, "the EAB key %s is already revoked", kid)
+	case errors.Is(err, store.ErrNotFound):
+		return hinted(failure.New(failure.NotFound, "there is no EAB key %.60q", kid), "\"chancery eab list\" shows those there are")
+	}
+	return failure.Wrap(op, err)
+}
+
+func (a *api) updateBinding(r *http.Request) (any, error) {
+	var wish BindingChange
+	if err := decode(r, &wish); err != nil {
+		return nil, err
+	}
+	binding, err := a.binding(r)
+	if err != nil {
+		return nil, err
+	}
+	now, change := a.Now().UTC(), store.BindingChange(wish)
+	if wish.Expires != nil {
+		if err := checkExpiry(*wish.Expires, now); err != nil {
+			return nil, err
+		}
+	}
+	change.Apply(&binding)
+	if err := a.checkGrant(&binding); err != nil {
+		return nil, err
+	}
+	binding, err = a.Store.UpdateBinding(r.Context(), r.PathValue("kid"), change)
+	if err != nil {
+		return nil, bindingFailure("update EAB key", r.PathValue("kid"), err)
+	}
+	a.GrantChanged(binding.ID)
+	a.Auditor.Audit(r.Context(), "eab.updated", who(r), slog.String("kid", binding.ID), slog.Any("change", wish))
+	binding.Secret = nil
 	return viewBinding(&binding, now), nil
 }
 
@@ -65,20 +170,10 @@ func (a *api) listBindings(r *http.Request) (any, error) {
 
 func (a *api) revokeBinding(r *http.Request) (any, error) {
 	kid := r.PathValue("kid")
-	err := a.Store.RevokeBinding(r.Context(), kid, a.Now().UTC())
-	switch {
-	case errors.Is(err, store.ErrRevoked):
-		return nil, failure.New(failure.AlreadyRevoked, "the EAB key %s is already revoked", kid)
-	case errors.Is(err, store.ErrNotFound):
-		return nil, hinted(failure.New(failure.NotFound, "there is no EAB key %.60q", kid), "\"chancery eab list\" shows those there are")
-	case err != nil:
-		return nil, failure.Wrap("revoke EAB key", err)
+	if err := a.Store.RevokeBinding(r.Context(), kid, a.Now().UTC()); err != nil {
+		return nil, bindingFailure("revoke EAB key", kid, err)
 	}
+	a.GrantChanged(kid)
 	a.Auditor.Audit(r.Context(), "eab.revoked", who(r), slog.String("kid", kid))
-	binding, err := a.Store.Binding(r.Context(), kid)
-	if err != nil {
-		return nil, failure.Wrap("read EAB key", err)
-	}
-	binding.Secret = nil
-	return viewBinding(&binding, a.Now()), nil
+	return a.showBinding(r)
 }

@@ -114,7 +114,30 @@ func (c *Client) CreateBinding(ctx context.Context, wish NewBinding) (Binding, e
 	return call[Binding](ctx, c, http.MethodPost, "/v1/eab", wish)
 }
 
-// RevokeBinding ends a key's use for new accounts.
+// Binding returns one key, without its HMAC.
+func (c *Client) Binding(ctx context.Context, kid string) (Binding, error) {
+	return call[Binding](ctx, c, http.MethodGet, "/v1/eab/"+url.PathEscape(kid), nil)
+}
+
+// UpdateBinding changes a key and what it grants, at once for all its accounts.
+func (c *Client) UpdateBinding(ctx context.Context, kid string, change BindingChange) (Binding, error) {
+	return call[Binding](ctx, c, http.MethodPatch, "/v1/eab/"+url.PathEscape(kid), change)
+}
+
+// TestPolicy asks whether names would be issued, and by which rule.
+func (c *Client) TestPolicy(ctx context.Context, question PolicyQuestion) (PolicyAnswer, error) {
+	return call[PolicyAnswer](ctx, c, http.MethodPost, "/v1/policy/test", question)
+}
+
+// Limits lists the limits in force; with an account, how much of them its
+// orders use.
+func (c *Client) Limits(ctx context.Context, account string) (Limits, error) {
+	query := url.Values{}
+	set(query, "account", account)
+	return call[Limits](ctx, c, http.MethodGet, "/v1/limits?"+query.Encode(), nil)
+}
+
+// RevokeBinding ends a key's use for new accounts, and what it grants.
 func (c *Client) RevokeBinding(ctx context.Context, kid string) (Binding, error) {
 	return call[Binding](ctx, c, http.MethodPost, "/v1/eab/"+url.PathEscape(kid)+"/revoke", nil)
 }

@@ -103,6 +103,7 @@ type Binding struct {
 	RevokedAt *time.Time `json:"revoked_at,omitempty"`
 	Uses      int        `json:"uses"`
 	UsedBy    string     `json:"used_by,omitempty"` // the account that used it last
+	Grant
 }
 
 // Status says how the server does.
@@ -227,6 +228,7 @@ func viewBinding(b *store.Binding, now time.Time) Binding {
 	view := Binding{
 		KID: b.ID, Name: b.Name, SingleUse: b.SingleUse, Status: "valid", Created: b.Created,
 		Expires: optional(b.Expires), RevokedAt: optional(b.Revoked), Uses: b.Uses, UsedBy: b.UsedBy,
+		Grant: Grant(b.Grant),
 	}
 	switch {
 	case !b.Revoked.IsZero():

@@ -38,6 +38,10 @@ type Request struct {
 	Profile     string                  `json:"profile"`
 	Wishes      profile.Wishes          `json:"wishes,omitzero"`
 	Facts       expr.Facts              `json:"facts,omitzero"` // what the door knows of the requester, for the profile
+
+	// Preauthorized are those of the identifiers that the requester's grant
+	// stands for instead of a proof. It must still do so.
+	Preauthorized []identifier.Identifier `json:"preauthorized,omitempty"`
 }
 
 // requester names who asked in records and in the audit log.
@@ -151,6 +155,13 @@ func (a *Authority) CheckValidity(profileName string, wishes profile.Wishes) err
 // Allows asks policy, early, what Issue will ask it again: so that a door can
 // refuse names before anybody proves them.
 func (a *Authority) Allows(ctx context.Context, q policy.Question) error {
-	_, err := a.deps.Policy.Decide(ctx, q)
-	return failure.Wrap("ask policy", err)
+	_, err := a.Decide(ctx, q)
+	return err
+}
+
+// Decide is Allows with the answer in full; that is there also when the error
+// is a refusal.
+func (a *Authority) Decide(ctx context.Context, q policy.Question) (policy.Decision, error) {
+	decision, err := a.deps.Policy.Decide(ctx, q)
+	return decision, failure.Wrap("ask policy", err)
 }

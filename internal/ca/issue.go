@@ -50,14 +50,7 @@ type draft struct {
 // prepare asks policy, builds the certificate by its profile, and lints it.
 // It uses no key and changes nothing.
 func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*draft, error) {
-	decision, err := a.deps.Policy.Decide(ctx, policy.Question{
-		Door: req.Door, AccountID: req.AccountID, Profile: req.Profile, Identifiers: req.Identifiers,
-	})
-	if err != nil {
-		return nil, failure.Wrap("ask policy", err)
-	}
-	now := a.deps.Now()
-	number, err := serial.New(now, a.deps.Rand)
+	decision, err := a.Decide(ctx, req.question())
 	if err != nil {
 		return nil, err
 	}
@@ -69,16 +62,24 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	if err != nil {
 		return nil, err
 	}
+	now := a.deps.Now()
+	number, err := serial.New(now, a.deps.Rand)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := json.Marshal(req)
+	if err != nil {
+		return nil, failure.Wrap("encode request", err)
+	}
+	if req.Wishes, err = shorten(shape, issuer, req.Wishes, decision, now); err != nil {
+		return nil, err
+	}
 	tbs, err := a.build(shape, issuer, req, number, now)
 	if err != nil {
 		return nil, err
 	}
 	if err := a.deps.Linter.Check(tbs.DER, issuer.shape.Algorithm()); err != nil {
 		return nil, failure.Wrap("lint certificate", err)
-	}
-	stored, err := json.Marshal(req)
-	if err != nil {
-		return nil, failure.Wrap("encode request", err)
 	}
 	return &draft{request: req, issuer: issuer, tbs: tbs, rule: decision.Rule, intent: store.Intent{
 		CertificateKey: store.CertificateKey{IssuerID: issuer.ID(), Serial: number},
@@ -89,6 +90,36 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 		Created:        now,
 		Deadline:       now.Add(signingTime),
 	}}, nil
+}
+
+// question is what policy is asked about the request.
+func (r *Request) question() policy.Question {
+	q := policy.Question{
+		Door: r.Door, AccountID: r.AccountID, Profile: r.Profile,
+		Identifiers: r.Identifiers, Preauthorized: r.Preauthorized,
+	}
+	if public, err := x509.ParsePKIXPublicKey(r.PublicKey); err == nil { // else build says what is wrong
+		q.KeyType = profile.KeyType(public)
+	}
+	return q
+}
+
+// shorten brings the certificate's life to what the rules allow: what the
+// requester did not ask for is cut, what it did ask for is refused.
+func shorten(shape *profile.Profile, issuer *signing, wishes profile.Wishes, decision policy.Decision, now time.Time) (profile.Wishes, error) {
+	if decision.MaxValidity == 0 {
+		return wishes, nil
+	}
+	notBefore, notAfter, err := shape.Validity(issuer.shape, wishes, now)
+	if err != nil || notAfter.Sub(notBefore) <= decision.MaxValidity {
+		return wishes, err
+	}
+	if !wishes.NotAfter.IsZero() {
+		return wishes, failure.New(failure.Malformed, "notAfter %s is too late: policy allows a validity of %s at most (%s)",
+			notAfter.Format(time.RFC3339), decision.MaxValidity, decision.Rule)
+	}
+	wishes.NotBefore, wishes.NotAfter = notBefore, notBefore.Add(decision.MaxValidity)
+	return wishes, nil
 }
 
 // build fills the profile with the request.

@@ -109,11 +109,11 @@ func (x *index) each(scope int32, id identifier.Identifier, visit func(entry)) {
 		look(dnsBelow, "")
 	case identifier.IP:
 		x.eachNetwork(scope, id.Addr(), visit)
-	case typeEmail:
+	case identifier.Email:
 		look(emailExact, id.Value)
 		_, domain, _ := strings.Cut(id.Value, "@")
 		look(emailDomain, domain)
-	case typeURI:
+	case identifier.URI:
 		for _, n := range x.lengths[scope] {
 			if n <= len(id.Value) {
 				look(uriPrefix, id.Value[:n])

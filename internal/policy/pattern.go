@@ -9,12 +9,8 @@ import (
 	"chancery/internal/identifier"
 )
 
-// The types of identifiers that patterns know beside DNS and IP.
-const (
-	typeEmail identifier.Type = "email"
-	typeURI   identifier.Type = "uri"
-	typeSSH   identifier.Type = "ssh"
-)
+// typeSSH is the type of SSH principals, which no X.509 certificate carries.
+const typeSSH identifier.Type = "ssh"
 
 // shape is what a pattern matches.
 type shape uint8
@@ -148,12 +144,12 @@ func (p Pattern) Matches(id identifier.Identifier) bool {
 	case ipNetwork:
 		return id.Type == identifier.IP && p.net.Contains(id.Addr())
 	case emailExact:
-		return id.Type == typeEmail && id.Value == p.key
+		return id.Type == identifier.Email && id.Value == p.key
 	case emailDomain:
 		_, domain, _ := strings.Cut(id.Value, "@")
-		return id.Type == typeEmail && domain == p.key
+		return id.Type == identifier.Email && domain == p.key
 	case uriPrefix:
-		return id.Type == typeURI && strings.HasPrefix(id.Value, p.key)
+		return id.Type == identifier.URI && strings.HasPrefix(id.Value, p.key)
 	case sshExact:
 		return id.Type == typeSSH && id.Value == p.key
 	}

@@ -68,9 +68,6 @@ type Policy struct {
 	Constraints NameConstraints
 	// Grants are those of accounts; nil for none.
 	Grants Grants
-	// Restricted reports whether a profile is only for those whose grants have
-	// it; nil for never.
-	Restricted func(profile string) bool
 	// Now is the clock; nil for time.Now.
 	Now func() time.Time
 
@@ -87,7 +84,6 @@ const (
 	ruleSelf        = "the CA's own certificate"
 	ruleSingle      = "allow_single_label"
 	ruleUnderscores = "allow_underscores"
-	ruleRestricted  = "restricted profile"
 )
 
 // asking is one question on its way.
@@ -109,7 +105,7 @@ func (p *Policy) Decide(ctx context.Context, q Question) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	if rule, err := p.refusesAll(ask); err != nil {
+	if rule, err := ask.refusesAll(); err != nil {
 		return Decision{Names: allRefused(q.Identifiers, rule, err)}, err
 	}
 	decision := Decision{Names: make([]Verdict, len(q.Identifiers))}
@@ -176,7 +172,7 @@ func (ask *asking) findScopes() {
 }
 
 // refusesAll reports what is wrong with the request whatever its names.
-func (p *Policy) refusesAll(ask *asking) (rule string, err error) {
+func (ask *asking) refusesAll() (rule string, err error) {
 	if ask.grant != nil {
 		if err := ask.grant.usable(ask.now); err != nil {
 			return ask.grant.title(), err
@@ -184,10 +180,6 @@ func (p *Policy) refusesAll(ask *asking) (rule string, err error) {
 		if err := ask.grant.permits(ask.Profile); err != nil {
 			return ask.grant.title(), err
 		}
-	}
-	if p.Restricted != nil && ask.Profile != "" && ask.Door != SelfDoor && p.Restricted(ask.Profile) &&
-		(ask.grant == nil || !slices.Contains(ask.grant.Profiles, ask.Profile)) {
-		return ruleRestricted, failure.New(failure.BadProfile, "the profile %q is only for accounts whose grant has it (chancery eab create --profiles)", ask.Profile)
 	}
 	return "", nil
 }

@@ -301,19 +301,6 @@ func TestValidityIsBound(t *testing.T) {
 	}
 }
 
-func TestRestrictedProfiles(t *testing.T) {
-	judge := policy.Policy{
-		Restricted: func(profile string) bool { return profile == "mesh" },
-		Grants:     grants(t, policy.GrantSpec{ID: "has", Profiles: []string{"mesh"}}, policy.GrantSpec{ID: "has not", Allow: []string{"**"}}),
-	}
-	for account, allowed := range map[string]bool{"has": true, "has not": false, "nobody": false} {
-		_, err := judge.Decide(t.Context(), policy.Question{AccountID: account, Profile: "mesh", Identifiers: names("a.corp")})
-		if (err == nil) != allowed || err != nil && failure.KindOf(err) != failure.BadProfile {
-			t.Errorf("%s: %v", account, err)
-		}
-	}
-}
-
 func TestMistakesInRules(t *testing.T) {
 	allow := func(patterns ...string) policy.RuleSpec { return policy.RuleSpec{Allow: patterns} }
 	deny := func(patterns ...string) policy.RuleSpec { return policy.RuleSpec{Deny: patterns} }

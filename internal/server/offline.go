@@ -1,17 +1,27 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"chancery/internal/admin"
 	"chancery/internal/config"
+	"chancery/internal/failure"
+	"chancery/internal/grant"
+	"chancery/internal/hierarchy"
+	"chancery/internal/identifier"
 	"chancery/internal/observe"
+	"chancery/internal/policy"
 	"chancery/internal/store/sqlite"
 )
 
@@ -69,8 +79,14 @@ func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlo
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
+	judge, err := offlinePolicy(c, database)
+	if err != nil {
+		return nil, errors.Join(err, database.Close(), unlock())
+	}
 	handler := admin.New(admin.Deps{
 		Store:   database,
+		Decide:  judge.Decide,
+		Profile: func(name string) (string, error) { return profileNamed(c, name) },
 		Backup:  database.Backup,
 		Dir:     c.Dir,
 		Status:  func(context.Context) admin.Status { return admin.Status{Reason: "no server runs"} },
@@ -78,4 +94,38 @@ func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlo
 		Now:     time.Now,
 	})
 	return admin.InProcess(handler, func() error { return errors.Join(database.Close(), unlock()) }), nil
+}
+
+// offlinePolicy is the policy that a server with this configuration would have.
+func offlinePolicy(c *config.Config, database *sqlite.Store) (*policy.Policy, error) {
+	chains := map[string][]*x509.Certificate{}
+	for _, name := range c.IssuerNames() {
+		generations, err := hierarchy.LoadIssuer(c.IssuerFiles(name))
+		if err != nil {
+			return nil, err
+		}
+		chains[name] = generations[len(generations)-1].Chain
+	}
+	judge := &policy.Policy{
+		Grants: grant.NewBook(database),
+		Constraints: func(profile string, ids []identifier.Identifier) error {
+			chain, found := chains[c.Profiles[profile].Issuer]
+			if !found {
+				chain = chains[hierarchy.DefaultIssuer]
+			}
+			return hierarchy.Permits(chain, ids)
+		},
+	}
+	judge.SetRules(c.Rules)
+	return judge, nil
+}
+
+// profileNamed checks the name of a profile; "" is the default one.
+func profileNamed(c *config.Config, name string) (string, error) {
+	name = cmp.Or(name, c.DefaultProfile)
+	if _, found := c.Profiles[name]; !found {
+		return "", failure.New(failure.Malformed, "there is no profile %.60q; there is %s", name,
+			strings.Join(slices.Sorted(maps.Keys(c.Profiles)), ", "))
+	}
+	return name, nil
 }

@@ -26,7 +26,7 @@ import (
 )
 
 // selfDoor is the door by which the CA asks itself.
-const selfDoor = "self"
+const selfDoor = policy.SelfDoor
 
 // selfProfile is the profile of the CA's own certificate.
 const selfProfile = "tls-server"

@@ -54,6 +54,9 @@ func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 	reloaded.Changed = append(reloaded.Changed, issuers.changed(s.issuers.Load())...)
 	s.useIssuers(issuers)
 	s.authority.SetProfiles(next.Compiled)
+	s.policy.SetRules(next.Rules)
+	s.limits.Reconfigure(next.Rates)
+	s.tellWarnings(next)
 	s.door.Reconfigure(s.acmeConfig(next), validator)
 	s.own.setNames(ownNames(next, s.listeners.https.Addr()))
 	s.config = next

@@ -21,9 +21,12 @@ import (
 	"chancery/internal/admin"
 	"chancery/internal/ca"
 	"chancery/internal/config"
+	"chancery/internal/grant"
 	"chancery/internal/keyhelper"
+	"chancery/internal/limits"
 	"chancery/internal/lint"
 	"chancery/internal/observe"
+	"chancery/internal/policy"
 	"chancery/internal/store"
 	"chancery/internal/store/sqlite"
 )
@@ -52,6 +55,9 @@ type Server struct {
 	issuers   atomic.Pointer[issuers]
 	linter    *lint.Linter
 	authority *ca.Authority
+	policy    *policy.Policy
+	grants    *grant.Book
+	limits    *limits.Limits
 	door      *acme.Door
 	own       *ownCertificate
 	listeners listeners

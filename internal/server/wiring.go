@@ -16,8 +16,10 @@ import (
 	"chancery/internal/admin"
 	"chancery/internal/ca"
 	"chancery/internal/config"
+	"chancery/internal/grant"
 	"chancery/internal/hierarchy"
 	"chancery/internal/keys"
+	"chancery/internal/limits"
 	"chancery/internal/lint"
 	"chancery/internal/observe"
 	"chancery/internal/policy"
@@ -63,10 +65,15 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 	if err := s.lintProfiles(s.config, s.issuers.Load()); err != nil {
 		return err
 	}
+	s.grants = grant.NewBook(s.store)
+	s.policy = &policy.Policy{Constraints: s.permits, Grants: s.grants, Now: s.now}
+	s.policy.SetRules(s.config.Rules)
+	s.limits = limits.New(s.config.Rates, s.now)
+	s.tellWarnings(s.config)
 	if s.authority, err = ca.New(ca.Deps{
 		Store:    s.store,
 		Issuers:  s.issuers.Load().byName(),
-		Policy:   &policy.Policy{Constraints: s.permits},
+		Policy:   s.policy,
 		Profiles: s.config.Compiled,
 		Linter:   s.linter,
 		CheckKey: keys.Check,
@@ -83,6 +90,13 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 		return fmt.Errorf("couldn't settle what was left over: %w", err)
 	}
 	return nil
+}
+
+// tellWarnings logs what is strange about a configuration.
+func (s *Server) tellWarnings(c *config.Config) {
+	for _, warning := range c.Warnings {
+		s.log.Warn("the configuration has something that can hardly be meant", "what", warning.Error())
+	}
 }
 
 // lintProfiles looks at samples of what the profiles make. What a relying party
@@ -121,6 +135,8 @@ func (s *Server) openDoor(context.Context) error {
 		Store:     s.store,
 		Authority: s.authority,
 		Validator: validator,
+		Grants:    s.grants,
+		Limits:    s.limits,
 		Nonces:    nonces,
 		CheckKey:  keys.Check,
 		Now:       s.now,
@@ -192,6 +208,7 @@ func (s *Server) acmeConfig(c *config.Config) acme.Config {
 		MaxIdentifiers:        a.MaxIdentifiers,
 		FinalizeWait:          a.FinalizeWait.Std(),
 		Challenges:            challenges(a),
+		SubdomainAuth:         a.SubdomainAuth,
 		PersistIssuers:        a.DNSPersistIssuers,
 		ValidationWait:        v.Wait.Std(),
 		ValidationTimeout:     v.Timeout.Std(),
@@ -254,6 +271,10 @@ func (s *Server) adminRoutes() http.Handler {
 		Reload:        s.Reload,
 		Status:        s.status,
 		AccountClosed: s.door.ForgetAccount,
+		GrantChanged:  s.grants.Forget,
+		Decide:        s.authority.Decide,
+		Profile:       func(name string) (string, error) { return profileNamed(s.Config(), name) },
+		Limits:        s.limits,
 		Auditor:       s.auditor,
 		Now:           s.now,
 	}))
