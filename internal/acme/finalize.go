@@ -14,6 +14,7 @@ import (
 	casn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"chancery/internal/ca"
+	"chancery/internal/expr"
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
 	"chancery/internal/limits"
@@ -66,7 +67,7 @@ func (d *Door) issue(ctx context.Context, r *request, order *store.Order, csr *x
 	}
 	done := make(chan outcome, 1)
 	d.work.Go(func() {
-		certificate, err := d.deps.Authority.Issue(context.WithoutCancel(ctx), requestFor(order, csr))
+		certificate, err := d.deps.Authority.Issue(context.WithoutCancel(ctx), requestFor(order, csr, r.account))
 		if err != nil && failure.KindOf(err) != failure.Unavailable { // else it goes on by itself
 			taken.Refund()
 		}
@@ -98,7 +99,7 @@ func (d *Door) issue(ctx context.Context, r *request, order *store.Order, csr *x
 	return d.showOrder(ctx, r, &current)
 }
 
-func requestFor(order *store.Order, csr *x509.CertificateRequest) ca.Request {
+func requestFor(order *store.Order, csr *x509.CertificateRequest, by *account) ca.Request {
 	return ca.Request{
 		Door: "acme", AccountID: order.AccountID,
 		Owner:       store.Owner{Kind: store.OwnerOrder, ID: order.ID},
@@ -106,6 +107,7 @@ func requestFor(order *store.Order, csr *x509.CertificateRequest) ca.Request {
 		PublicKey:   csr.RawSubjectPublicKeyInfo,
 		CSR:         csr.Raw,
 		Profile:     order.Profile,
+		Facts:       expr.Facts{Account: &expr.Account{ID: by.ID, Contact: by.Contact}},
 
 		Preauthorized: preauthorized(order),
 		Wishes: profile.Wishes{

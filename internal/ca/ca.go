@@ -162,6 +162,30 @@ func (a *Authority) Allows(ctx context.Context, q policy.Question) error {
 // Decide is Allows with the answer in full; that is there also when the error
 // is a refusal.
 func (a *Authority) Decide(ctx context.Context, q policy.Question) (policy.Decision, error) {
-	decision, err := a.deps.Policy.Decide(ctx, q)
-	return decision, failure.Wrap("ask policy", err)
+	return Decide(ctx, a.deps.Policy, *a.profiles.Load(), q)
+}
+
+// Decide asks policy, and then the profile whether it is for such requesters.
+func Decide(ctx context.Context, judge Policy, profiles map[string]*profile.Profile, q policy.Question) (policy.Decision, error) {
+	decision, err := judge.Decide(ctx, q)
+	if err != nil {
+		return decision, failure.Wrap("ask policy", err)
+	}
+	shape := profiles[q.Profile]
+	if shape == nil { // not known yet
+		return decision, nil
+	}
+	if err := shape.CheckUse(q.Door, &expr.Facts{Grant: factsOf(decision.Grant)}); err != nil {
+		decision.RefuseAll("profile "+q.Profile, err)
+		return decision, err
+	}
+	return decision, nil
+}
+
+// factsOf is what expressions may know of a grant.
+func factsOf(g *policy.Grant) *expr.Grant {
+	if g == nil {
+		return nil
+	}
+	return &expr.Grant{ID: g.ID, Name: g.Name, Labels: g.Labels, Profiles: g.Profiles}
 }

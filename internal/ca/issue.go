@@ -67,6 +67,9 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	if err != nil {
 		return nil, err
 	}
+	if req.Facts.Grant == nil {
+		req.Facts.Grant = factsOf(decision.Grant)
+	}
 	stored, err := json.Marshal(req)
 	if err != nil {
 		return nil, failure.Wrap("encode request", err)

@@ -42,6 +42,15 @@ type Decision struct {
 	Rule        string        // the rules that allowed it, each once
 	Names       []Verdict     // of each identifier, also of a question that is refused
 	MaxValidity time.Duration // the shortest of what the rules bound it to; 0 for no bound
+	Grant       *Grant        // of who asked; nil for none
+}
+
+// RefuseAll makes the decision one that refuses every name for the same reason.
+func (d *Decision) RefuseAll(rule string, err error) {
+	d.Rule = ""
+	for i := range d.Names {
+		d.Names[i].Allowed, d.Names[i].Rule, d.Names[i].Reason = false, rule, failure.ReportOf(err).Text
+	}
 }
 
 // Verdict is the answer about one name.
@@ -106,9 +115,9 @@ func (p *Policy) Decide(ctx context.Context, q Question) (Decision, error) {
 		return Decision{}, err
 	}
 	if rule, err := ask.refusesAll(); err != nil {
-		return Decision{Names: allRefused(q.Identifiers, rule, err)}, err
+		return ask.refused(rule, err), err
 	}
-	decision := Decision{Names: make([]Verdict, len(q.Identifiers))}
+	decision := Decision{Names: make([]Verdict, len(q.Identifiers)), Grant: ask.grant}
 	var parts []failure.Part
 	for i, id := range q.Identifiers {
 		verdict := p.judge(ask, id)
@@ -121,7 +130,7 @@ func (p *Policy) Decide(ctx context.Context, q Question) (Decision, error) {
 		return decision, refusal(parts)
 	}
 	if rule, err := ask.badKey(); err != nil {
-		return Decision{Names: allRefused(q.Identifiers, rule, err)}, err
+		return ask.refused(rule, err), err
 	}
 	decision.Rule, decision.MaxValidity = rulesOf(decision.Names), ask.longer
 	return decision, nil
@@ -184,12 +193,14 @@ func (ask *asking) refusesAll() (rule string, err error) {
 	return "", nil
 }
 
-func allRefused(ids []identifier.Identifier, rule string, err error) []Verdict {
-	verdicts := make([]Verdict, len(ids))
-	for i, id := range ids {
-		verdicts[i] = Verdict{Identifier: id, Rule: rule, Reason: failure.ReportOf(err).Text}
+// refused is the decision that refuses every name for the same reason.
+func (ask *asking) refused(rule string, err error) Decision {
+	decision := Decision{Names: make([]Verdict, len(ask.Identifiers)), Grant: ask.grant}
+	for i, id := range ask.Identifiers {
+		decision.Names[i].Identifier = id
 	}
-	return verdicts
+	decision.RefuseAll(rule, err)
+	return decision
 }
 
 // judge answers about one name. What the CA's own certificates say comes

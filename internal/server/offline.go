@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"chancery/internal/admin"
+	"chancery/internal/ca"
 	"chancery/internal/config"
 	"chancery/internal/failure"
 	"chancery/internal/grant"
@@ -85,7 +86,9 @@ func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlo
 	}
 	handler := admin.New(admin.Deps{
 		Store:   database,
-		Decide:  judge.Decide,
+		Decide: func(ctx context.Context, q policy.Question) (policy.Decision, error) {
+			return ca.Decide(ctx, judge, c.Compiled, q)
+		},
 		Profile: func(name string) (string, error) { return profileNamed(c, name) },
 		Backup:  database.Backup,
 		Dir:     c.Dir,
