@@ -85,7 +85,7 @@ func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlo
 		return nil, errors.Join(err, database.Close(), unlock())
 	}
 	handler := admin.New(admin.Deps{
-		Store:   database,
+		Store: database,
 		Decide: func(ctx context.Context, q policy.Question) (policy.Decision, error) {
 			return ca.Decide(ctx, judge, c.Compiled, q)
 		},
