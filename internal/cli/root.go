@@ -95,7 +95,7 @@ func newRoot(a *app) *cobra.Command {
 	_ = root.MarkPersistentFlagDirname("dir") // fails only for flags there are not
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err} })
 	root.AddCommand(
-		newUp(a), newInit(a), newServe(a), newReload(a), newConfig(a),
+		newUp(a), newInit(a), newServe(a), newReload(a), newConfig(a), newProfile(a),
 		newCerts(a), newOrders(a), newAccounts(a), newEAB(a), newPolicy(a), newLimits(a),
 		newBackup(a), newRestore(a), newVersion(a), newCertCommand(a),
 	)

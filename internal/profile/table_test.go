@@ -31,7 +31,7 @@ import (
 const profiles = `
 profiles:
   spiffe:
-    san: {omit_identifiers: true, uris: [{cel: '"spiffe://corp.example/" + token.sub'}]}
+    san: {omit_identifiers: true, uris: [{cel: '"spiffe://corp/" + token.sub'}]}
     extended_key_usages: [serverAuth, clientAuth]
     validity: {default: 1h}
   mesh:
@@ -90,7 +90,7 @@ func TestTable(t *testing.T) {
 		want  string
 	}{
 		"spiffe": {nil, "|Key Usage: critical|Digital Signature|Extended Key Usage:|TLS Web Server Authentication, TLS Web Client Authentication|Basic Constraints: critical|CA:FALSE|" +
-			"Subject Alternative Name: critical|URI:spiffe://corp.example/ns/web"},
+			"Subject Alternative Name: critical|URI:spiffe://corp/ns/web"},
 		"mesh": {nil, "O=Corp,CN=Mesh a|Key Usage: critical|Digital Signature, Certificate Sign, CRL Sign|Basic Constraints: critical|CA:TRUE, pathlen:1|" +
 			"Subject Alternative Name:|URI:spiffe://corp.example|Certificate Policies:|Policy: 1.3.6.1.4.1.55555.1|CPS: http://ca.corp.example/cps|" +
 			"Name Constraints: critical|Permitted:|DNS:a.corp.example|IP:10.2.0.0/255.255.0.0|URI:corp.example|Excluded:|DNS:secret.a.corp.example|IP:0:0:0:0:0:0:0:0/0:0:0:0:0:0:0:0|email:corp.example"},
@@ -177,8 +177,8 @@ func TestTableRefuses(t *testing.T) {
 		kind    failure.Kind
 		says    string
 	}{
-		{"spiffe", nil, expr.Facts{}, failure.Rejected, `the profile spiffe can't fill san.uris[0] with its expression "spiffe://corp.example/" + token.sub: no such key: sub`},
-		{"spiffe", nil, expr.Facts{Token: expr.Claims{"sub": "a b"}}, failure.Rejected, `it gives "spiffe://corp.example/a b": the URI has the character ' '`},
+		{"spiffe", nil, expr.Facts{}, failure.Rejected, `the profile spiffe can't fill san.uris[0] with its expression "spiffe://corp/" + token.sub: no such key: sub`},
+		{"spiffe", nil, expr.Facts{Token: expr.Claims{"sub": "a b"}}, failure.Rejected, `it gives "spiffe://corp/a b": the URI has the character ' '`},
 		{"spiffe", nil, expr.Facts{Token: expr.Claims{"sub": ""}}, failure.Rejected, "the path of a SPIFFE ID"},
 		{"spiffe", nil, expr.Facts{Token: expr.Claims{"sub": 7}}, failure.Rejected, "no such overload"},
 		{"mesh", nil, expr.Facts{Grant: &expr.Grant{}}, failure.Rejected, "subject.common_name[0] with its expression"},

@@ -27,9 +27,10 @@ const (
 	decipherOnly
 )
 
-// usageNames are the key usages in the order of their bits. RFC 5280 allows
-// "contentCommitment" for nonRepudiation.
-func usageNames() []string {
+// KeyUsages returns the names of the key usages in the order of their bits,
+// which is that of x509.KeyUsage. RFC 5280 allows "contentCommitment" for
+// nonRepudiation.
+func KeyUsages() []string {
 	return []string{
 		"digitalSignature", "nonRepudiation", "keyEncipherment", "dataEncipherment", "keyAgreement",
 		"keyCertSign", "cRLSign", "encipherOnly", "decipherOnly",
@@ -52,7 +53,7 @@ func usagesOf(c class) usageBits {
 }
 
 func parseUsages(names []string, ca bool) (usageBits, error) {
-	known, usages := usageNames(), usageBits(0)
+	known, usages := KeyUsages(), usageBits(0)
 	for _, name := range names {
 		if name == "contentCommitment" {
 			name = "nonRepudiation"

@@ -284,6 +284,15 @@ func TestReload(t *testing.T) {
 	if _, err := client.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "chancery.yaml:3") {
 		t.Errorf("a bad configuration: %v", err)
 	}
+	for text, want := range map[string]string{
+		"subject: {country: ZZ}": "chancery.yaml:2: profiles.odd: couldn't use the profile odd, for its certificates would be refused: the certificate breaks rules of X.509: e_subject_country_not_iso",
+		"{subject: {common_name: x}, basic_constraints: {ca: true}}": "chancery.yaml:2: profiles.odd: couldn't write a sample certificate",
+	} {
+		write("profiles:\n  odd: {" + strings.Trim(text, "{}") + "}}\n")
+		if _, err := client.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %s", text, err, want)
+		}
+	}
 	if body := r.get(t, r.base()+"/acme/directory").body; !strings.Contains(body, "https://example.corp/") {
 		t.Errorf("the running configuration did not stay: %s", body)
 	}
