@@ -9,8 +9,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
@@ -18,9 +21,20 @@ import (
 	"chancery/internal/store"
 )
 
-// withRoot is the form of a certificate's URL that leads to the chain with
-// the root in it, for clients that want one (RFC 8555 §7.4.2: alternate).
-const withRoot = "1"
+// chains are the forms in which a certificate is served, by what its URL ends
+// with: its issuer's chain without the root, for relying parties have that;
+// the same with the root, for clients that want it; and those that other
+// certificates of the issuer's key give.
+func chains(issuer *store.Issuer) map[string][][]byte {
+	forms := map[string][][]byte{
+		"":  issuer.Chain[:max(1, len(issuer.Chain)-1)],
+		"1": issuer.Chain,
+	}
+	for i, alternate := range issuer.Alternates {
+		forms[strconv.Itoa(i+2)] = alternate
+	}
+	return forms
+}
 
 // readCertificate serves a certificate and its chain (RFC 8555 §7.4.2).
 func (d *Door) readCertificate(ctx context.Context, r *request) (*response, error) {
@@ -40,21 +54,16 @@ func (d *Door) readCertificate(ctx context.Context, r *request) (*response, erro
 	if err != nil {
 		return nil, failure.Wrap("read issuer", err)
 	}
-	chain, other := issuer.Chain, withRoot
-	switch form := r.PathValue("form"); form {
-	case "":
-		chain = chain[:max(1, len(chain)-1)] // relying parties have the root
-	case withRoot:
-		other = ""
-	default:
+	forms, form := chains(&issuer), r.PathValue("form")
+	if forms[form] == nil {
 		return nil, notFound("there is no chain %.20q of this certificate", form)
 	}
-	resp := &response{contentType: "application/pem-certificate-chain", body: encodeChain(found.DER, chain), header: http.Header{}}
-	alternate := r.url("cert", key.IssuerID, number.String())
-	if other != "" {
-		alternate += "/" + other
+	resp := &response{contentType: "application/pem-certificate-chain", body: encodeChain(found.DER, forms[form]), header: http.Header{}}
+	delete(forms, form)
+	for _, other := range slices.Sorted(maps.Keys(forms)) {
+		resp.link(strings.TrimSuffix(r.url("cert", key.IssuerID, number.String(), other), "/"), "alternate")
 	}
-	return resp.link(alternate, "alternate"), nil
+	return resp, nil
 }
 
 // encodeChain is the leaf and its chain as strict PEM (RFC 8555 §9.1).

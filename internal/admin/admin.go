@@ -77,6 +77,7 @@ func New(deps Deps) http.Handler {
 		"GET /v1/certificates/{serial}":         a.showCertificate,
 		"POST /v1/certificates/{serial}/revoke": a.revokeCertificate,
 		"GET /v1/orders":                        a.listOrders,
+		"GET /v1/issuers":                       a.listIssuers,
 		"GET /v1/orders/{id}":                   a.showOrder,
 		"GET /v1/accounts":                      a.listAccounts,
 		"GET /v1/accounts/{id}":                 a.showAccount,

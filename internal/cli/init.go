@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -40,7 +41,7 @@ elsewhere to sign; --intermediate (and --root) later bring the answer.`,
   chancery init --csr-out sub.csr
   chancery init --intermediate sub.pem --root root.pem`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.set = append(a.set, nameSetting(f.names)...)
 			a.set = append(a.set, listenSetting(f.listen)...)
 			if err := f.check(); err != nil {
@@ -50,7 +51,7 @@ elsewhere to sign; --intermediate (and --root) later bring the answer.`,
 			if err != nil {
 				return err
 			}
-			return a.init(c, f)
+			return a.init(cmd.Context(), c, f)
 		},
 	}
 	flags := cmd.Flags()
@@ -59,7 +60,7 @@ elsewhere to sign; --intermediate (and --root) later bring the answer.`,
 	flags.StringSliceVar(&f.permit, "permit", nil, "domains and networks the new root may issue for, beside the server's own names (name constraints)")
 	flags.StringVar(&f.root, "root", "", "root certificate of an existing CA, PEM")
 	flags.StringVar(&f.intermediate, "intermediate", "", "issuing certificate of an existing CA, and those above it, PEM")
-	flags.StringVar(&f.key, "key", "", "private key of --intermediate, PEM")
+	flags.StringVar(&f.key, "key", "", "private key of --intermediate, PEM; or its URI, as in pkcs11:token=ca;object=issuing")
 	flags.StringVar(&f.csrOut, "csr-out", "", "write a signing request for a root elsewhere into this file")
 	flags.StringVar(&f.rootPassphrase, "root-passphrase-file", "", "file with the passphrase that seals the new root's key")
 	flags.StringVar(&f.intermediatePass, "key-passphrase-file", "", "file with the passphrase that opens --key")
@@ -87,12 +88,12 @@ func (f *initFlags) check() error {
 	}
 }
 
-func (a *app) init(c *config.Config, f initFlags) error {
+func (a *app) init(ctx context.Context, c *config.Config, f initFlags) error {
 	switch {
 	case f.csrOut != "":
 		return a.initRequest(c, f.csrOut)
 	case f.key != "":
-		return a.initAdopt(c, f)
+		return a.initAdopt(ctx, c, f)
 	case f.intermediate != "":
 		return a.initAccept(c, f)
 	}
@@ -131,9 +132,17 @@ func (a *app) initRequest(c *config.Config, path string) error {
 	return nil
 }
 
-func (a *app) initAdopt(c *config.Config, f initFlags) error {
+func (a *app) initAdopt(ctx context.Context, c *config.Config, f initFlags) error {
 	options := hierarchy.AdoptOptions{Dir: c.Dir, RootFile: f.root, IntermediateFile: f.intermediate, KeyFile: f.key}
-	return a.initFrom(c, func() error {
+	return a.initFrom(c, func() (err error) {
+		if keys.IsURI(f.key) {
+			if options.Signer, err = openHelperKey(ctx, c, hierarchy.DefaultIssuer, f.key); err != nil {
+				return err
+			}
+			defer closeKey(options.Signer)
+			_, err = hierarchy.Adopt(options)
+			return err
+		}
 		if f.intermediatePass != "" {
 			passphrase, err := readPassphrase(f.intermediatePass)
 			if err != nil {
@@ -141,7 +150,7 @@ func (a *app) initAdopt(c *config.Config, f initFlags) error {
 			}
 			options.KeyPassphrase = passphrase
 		}
-		_, err := hierarchy.Adopt(options)
+		_, err = hierarchy.Adopt(options)
 		if errors.Is(err, keys.ErrSealed) && options.KeyPassphrase == nil && isTerminal(a.In) {
 			if options.KeyPassphrase, err = a.askKeyPassphrase(f.key); err == nil {
 				_, err = hierarchy.Adopt(options)
