@@ -45,15 +45,16 @@ type key struct {
 	more  string
 }
 
-func (t *table) find(k key) (*shard, uint64) {
-	hash := maphash.Comparable(t.seed, k)
+// find hashes the rate, too: when that is changed, counting begins anew.
+func (t *table) find(k key, rate Rate) (*shard, uint64) {
+	hash := maphash.Comparable(t.seed, part{k, rate})
 	return &t.shards[hash%shards], hash
 }
 
 // take counts one event unless the rate forbids it. Then it returns how long
 // to wait.
 func (t *table) take(k key, rate Rate, now time.Time) (wait time.Duration, ok bool) {
-	s, hash := t.find(k)
+	s, hash := t.find(k, rate)
 	moment, step := now.UnixNano(), rate.interval()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +72,7 @@ func (t *table) take(k key, rate Rate, now time.Time) (wait time.Duration, ok bo
 
 // refund takes one event back.
 func (t *table) refund(k key, rate Rate) {
-	s, hash := t.find(k)
+	s, hash := t.find(k, rate)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if done, found := s.done[hash]; found {
@@ -82,7 +83,7 @@ func (t *table) refund(k key, rate Rate) {
 // used is how many of the rate's events are not worked off yet, and how long
 // to wait for the next; 0 for no wait.
 func (t *table) used(k key, rate Rate, now time.Time) (count int, wait time.Duration) {
-	s, hash := t.find(k)
+	s, hash := t.find(k, rate)
 	s.mu.Lock()
 	done := s.done[hash]
 	s.mu.Unlock()
