@@ -160,7 +160,7 @@ func (d *Door) mayRevoke(ctx context.Context, r *request, found *store.Certifica
 	if err != nil {
 		return failure.Wrap("look for proofs", err)
 	}
-	if len(proven) < len(names) {
+	if len(names) == 0 || len(proven) < len(names) {
 		return newProblem(unauthorized, "the certificate is another account's, and this one has not proven all its names")
 	}
 	return nil

@@ -90,6 +90,9 @@ type Deps struct {
 	Rand     io.Reader
 	Log      *slog.Logger
 	Auditor  Auditor
+	// Permits asks the CA's own name constraints about names that profiles add;
+	// policy asks them about the others. May be nil.
+	Permits policy.NameConstraints
 	// Issued is told the profile and outcome of each issuance; may be nil.
 	Issued func(profile, outcome string)
 }

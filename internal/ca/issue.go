@@ -6,9 +6,11 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"time"
 
 	"chancery/internal/failure"
+	"chancery/internal/identifier"
 	"chancery/internal/policy"
 	"chancery/internal/profile"
 	"chancery/internal/serial"
@@ -146,7 +148,19 @@ func (a *Authority) build(shape *profile.Profile, issuer *signing, req Request, 
 		Facts:       req.Facts,
 		CSR:         req.CSR,
 	})
+	if err == nil && a.deps.Permits != nil && !slices.Equal(tbs.Names, req.Identifiers) {
+		err = a.deps.Permits(req.Profile, tbs.Names)
+	}
 	return tbs, failure.Wrap("build certificate", err)
+}
+
+// names are those by which the certificate is found: its own, and those that
+// it was asked for and that its profile leaves out.
+func (d *draft) names() []identifier.Identifier {
+	if slices.Equal(d.tbs.Names, d.request.Identifiers) {
+		return d.request.Identifiers
+	}
+	return identifier.Normalize(slices.Concat(d.request.Identifiers, d.tbs.Names))
 }
 
 // finish signs a stored draft and records what came of it.
@@ -192,7 +206,7 @@ func (a *Authority) sign(ctx context.Context, d *draft) (store.Certificate, erro
 		Requester:      d.request.requester(),
 		Profile:        d.request.Profile,
 		Rule:           d.rule,
-		Identifiers:    d.request.Identifiers,
+		Identifiers:    d.names(),
 		DER:            der,
 		Fingerprint:    sha256.Sum256(der),
 		NotBefore:      d.tbs.NotBefore,

@@ -285,7 +285,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("a bad configuration: %v", err)
 	}
 	for text, want := range map[string]string{
-		"subject: {country: ZZ}": "chancery.yaml:2: profiles.odd: couldn't use the profile odd, for its certificates would be refused: the certificate breaks rules of X.509: e_subject_country_not_iso",
+		"subject: {country: ZZ}":                                     "chancery.yaml:2: profiles.odd: couldn't use the profile odd, for its certificates would be refused: the certificate breaks rules of X.509: e_subject_country_not_iso",
 		"{subject: {common_name: x}, basic_constraints: {ca: true}}": "chancery.yaml:2: profiles.odd: couldn't write a sample certificate",
 	} {
 		write("profiles:\n  odd: {" + strings.Trim(text, "{}") + "}}\n")
