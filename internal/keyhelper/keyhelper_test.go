@@ -8,7 +8,6 @@ import (
 	"crypto/sha512"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"chancery/internal/failure"
+	"chancery/internal/keyhelper/helpertest"
 	"chancery/internal/keys"
 )
 
@@ -32,13 +32,12 @@ func newFixture(t testing.TB, typ string) *fixture {
 	f := &fixture{TB: t, dir: t.TempDir()}
 	key, err := keys.Generate(rand.Reader, typ)
 	f.check(err)
-	f.check(keys.WriteFile(filepath.Join(f.dir, "key"), key))
+	f.check(keys.WriteFile(filepath.Join(f.dir, helpertest.Key), key))
 	f.public = key.Public()
 	self, err := os.Executable()
 	f.check(err)
-	f.options, err = FromURI("fake:"+f.dir, self, "")
+	f.options, err = FromURI(helpertest.URI(f.dir), self, "")
 	f.check(err)
-	f.options.Env = append(os.Environ(), helperVariable+"=1")
 	f.options.Public = f.public
 	return f
 }
@@ -87,15 +86,7 @@ func (f *fixture) until(what string, done func() bool) {
 	}
 }
 
-func (f *fixture) pid() int {
-	text, err := os.ReadFile(filepath.Join(f.dir, "pid"))
-	if err != nil {
-		return 0
-	}
-	pid, err := strconv.Atoi(string(text))
-	f.check(err)
-	return pid
-}
+func (f *fixture) pid() int { return helpertest.Process(f.dir) }
 
 func TestSignsWithEveryType(t *testing.T) {
 	message := []byte("message")
@@ -165,7 +156,7 @@ func TestCrashOfOneRequest(t *testing.T) {
 	f := newFixture(t, "P-256")
 	k := f.start()
 	f.check(f.sign(k))
-	f.add("crash")
+	f.add(helpertest.Crash)
 	f.check(f.sign(k))
 }
 
@@ -175,11 +166,11 @@ func TestHangs(t *testing.T) {
 	k := f.start()
 	f.until("the helper", func() bool { return f.sign(k) == nil })
 	hung := f.pid()
-	f.add("hang")
+	f.add(helpertest.Hang)
 	if err := f.sign(k); failure.KindOf(err) != failure.Unavailable {
 		t.Errorf("a hang gave %v", err)
 	}
-	f.remove("hang")
+	f.remove(helpertest.Hang)
 	f.until("another helper", func() bool { return f.sign(k) == nil })
 	if f.pid() == hung {
 		t.Error("the helper that hung is still at work")
@@ -192,14 +183,14 @@ func TestTokenGoesAndReturns(t *testing.T) {
 	f.check(f.sign(k))
 	f.check(k.Check())
 	helper := f.pid()
-	f.add("away")
+	f.add(helpertest.Away)
 	if err := f.sign(k); failure.KindOf(err) != failure.Unavailable || !strings.Contains(err.Error(), "the token is away") {
 		t.Errorf("without a token: %v", err)
 	}
 	if err := k.Check(); err == nil {
 		t.Error("Check knows nothing of it")
 	}
-	f.remove("away")
+	f.remove(helpertest.Away)
 	f.until("the token", func() bool { return k.Check() == nil })
 	f.check(f.sign(k))
 	if f.pid() != helper {
@@ -209,12 +200,12 @@ func TestTokenGoesAndReturns(t *testing.T) {
 
 func TestStartsWithoutToken(t *testing.T) {
 	f := newFixture(t, "P-256")
-	f.add("away")
+	f.add(helpertest.Away)
 	k := f.start()
 	if err := f.sign(k); failure.KindOf(err) != failure.Unavailable {
 		t.Errorf("without a token: %v", err)
 	}
-	f.remove("away")
+	f.remove(helpertest.Away)
 	f.until("the token", func() bool { return k.Check() == nil && f.sign(k) == nil })
 }
 
@@ -222,11 +213,11 @@ func TestRefusesBadSignatures(t *testing.T) {
 	f := newFixture(t, "P-256")
 	k := f.start()
 	f.check(f.sign(k))
-	f.add("wrong")
+	f.add(helpertest.Wrong)
 	if err := f.sign(k); err == nil || !strings.Contains(err.Error(), "does not verify") {
 		t.Errorf("a wrong signature gave %v", err)
 	}
-	f.remove("wrong")
+	f.remove(helpertest.Wrong)
 	f.until("good signatures", func() bool { return f.sign(k) == nil })
 }
 
@@ -248,15 +239,15 @@ func TestMissingHelper(t *testing.T) {
 
 func TestSecret(t *testing.T) {
 	f := newFixture(t, "P-256")
-	f.add("pin")
+	f.add(helpertest.PIN)
 	file := filepath.Join(f.dir, "secret")
 	f.check(os.WriteFile(file, []byte("1234\n"), 0o600))
 	with := func(source string) error {
-		options, err := FromURI("fake:"+f.dir+"?pin-source="+source, f.options.Path, f.dir)
+		options, err := FromURI(helpertest.URI(f.dir)+"?pin-source="+source, f.options.Path, f.dir)
 		if err != nil {
 			return err
 		}
-		options.Env, options.Public = f.options.Env, f.public
+		options.Public = f.public
 		k := Start(options)
 		defer k.Close()
 		return f.sign(k)

@@ -70,6 +70,9 @@ func Start(t testing.TB, set ...string) *CA {
 	return c
 }
 
+// RootPassphrase opens the root's key.
+const RootPassphrase = "test"
+
 // template is a CA made once for all tests of the process: sealing a root's
 // key is slow on purpose.
 var template = sync.OnceValues(func() (map[string][]byte, error) {
@@ -78,11 +81,11 @@ var template = sync.OnceValues(func() (map[string][]byte, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if _, err := hierarchy.Create(hierarchy.Options{Dir: dir, Passphrase: []byte("test")}); err != nil {
+	if _, err := hierarchy.Create(hierarchy.Options{Dir: dir, Passphrase: []byte(RootPassphrase)}); err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{}
-	for _, name := range []string{hierarchy.RootFile, hierarchy.IntermediateFile, hierarchy.KeyFile} {
+	for _, name := range []string{hierarchy.RootFile, hierarchy.RootKeyFile, hierarchy.IntermediateFile, hierarchy.KeyFile} {
 		if files[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
 			return nil, err
 		}
