@@ -1,11 +1,14 @@
 package profile_test
 
 import (
+	"encoding/json"
 	"os"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/goccy/go-yaml"
 
 	"chancery/internal/config"
 	"chancery/internal/expr"
@@ -74,6 +77,25 @@ func TestDocsExamples(t *testing.T) {
 			if warnings, err := lint.New().Profile(p, newAuthority(t).issuer, now); err != nil || len(warnings) > 0 {
 				t.Errorf("%s: %v, %v", p.Name, warnings, err)
 			}
+		}
+	}
+}
+
+// What YAML and JSON make of a profile is the same profile again.
+func TestSpecsRoundTrip(t *testing.T) {
+	for name, p := range compileAll(t, profiles) {
+		text, err := yaml.Marshal(map[string]any{"profiles": map[string]profile.Spec{name: p.Spec}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := compileAll(t, string(text))[name].Spec
+		encoded, err := json.Marshal(p.Spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var decoded profile.Spec
+		if err := json.Unmarshal(encoded, &decoded); err != nil || !reflect.DeepEqual(decoded, p.Spec) || !reflect.DeepEqual(again, p.Spec) {
+			t.Errorf("%s: %v\nYAML %+v\nJSON %+v\nwant %+v", name, err, again, decoded, p.Spec)
 		}
 	}
 }
