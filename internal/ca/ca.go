@@ -103,8 +103,10 @@ type Authority struct {
 	deps     Deps
 	issuers  atomic.Pointer[map[string]*signing]
 	profiles atomic.Pointer[map[string]*profile.Profile]
-	wake     chan struct{} // holds one token when an intent waits to be settled
 	work     sync.WaitGroup
+
+	mu     sync.Mutex
+	failed []store.Intent // nobody is at work on them any more; guarded by mu
 }
 
 // New returns the authority; Run must be called for it to settle what a crash
@@ -113,7 +115,7 @@ func New(deps Deps) (*Authority, error) {
 	if len(deps.Profiles) == 0 {
 		return nil, errors.New("couldn't set up the authority: there are no profiles")
 	}
-	a := &Authority{deps: deps, wake: make(chan struct{}, 1)}
+	a := &Authority{deps: deps}
 	if err := a.SetIssuers(deps.Issuers); err != nil {
 		return nil, failure.Wrap("set up the authority", err)
 	}
@@ -168,7 +170,8 @@ func (a *Authority) Decide(ctx context.Context, q policy.Question) (policy.Decis
 	return Decide(ctx, a.deps.Policy, *a.profiles.Load(), q)
 }
 
-// Decide asks policy, and then the profile whether it is for such requesters.
+// Decide asks policy, and then the profile whether it is for such requesters
+// and takes such names.
 func Decide(ctx context.Context, judge Policy, profiles map[string]*profile.Profile, q policy.Question) (policy.Decision, error) {
 	decision, err := judge.Decide(ctx, q)
 	if err != nil {
@@ -178,7 +181,11 @@ func Decide(ctx context.Context, judge Policy, profiles map[string]*profile.Prof
 	if shape == nil { // not known yet
 		return decision, nil
 	}
-	if err := shape.CheckUse(q.Door, &expr.Facts{Grant: factsOf(decision.Grant)}); err != nil {
+	err = shape.CheckUse(q.Door, &expr.Facts{Grant: factsOf(decision.Grant)})
+	if err == nil {
+		err = shape.CheckNames(q.Identifiers)
+	}
+	if err != nil {
 		decision.RefuseAll("profile "+q.Profile, err)
 		return decision, err
 	}

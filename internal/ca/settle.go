@@ -17,13 +17,14 @@ const (
 	maxAttempts = 5               // after so many serials the owner's wish is given up
 )
 
-// Run settles intents whose deadline has passed until ctx is done, and then
-// waits for the issuances under way.
+// Run settles intents that failed or whose deadline has passed, until ctx is
+// done, and then waits for the issuances under way.
 func (a *Authority) Run(ctx context.Context) error {
 	defer a.work.Wait()
 	ticker := time.NewTicker(settleEvery)
 	defer ticker.Stop()
 	for {
+		a.settleFailed(ctx)
 		if _, err := a.Settle(ctx, a.deps.Now()); err != nil && ctx.Err() == nil {
 			a.deps.Log.Error("couldn't settle left-over intents; will try again", "error", err)
 		}
@@ -31,15 +32,33 @@ func (a *Authority) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-		case <-a.wake:
 		}
 	}
 }
 
-func (a *Authority) wakeSettler() {
-	select {
-	case a.wake <- struct{}{}:
-	default:
+// leave has Run settle an intent whose issuance has failed, without waiting for
+// its deadline.
+func (a *Authority) leave(intent store.Intent) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.failed = append(a.failed, intent)
+}
+
+// settleFailed settles what was left. What can't be settled is tried again.
+func (a *Authority) settleFailed(ctx context.Context) {
+	a.mu.Lock()
+	failed := a.failed
+	a.failed = nil
+	a.mu.Unlock()
+	for _, intent := range failed {
+		err := a.settle(ctx, intent)
+		if err == nil || errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		a.leave(intent)
+		if !errors.Is(err, errSigner) && ctx.Err() == nil {
+			a.deps.Log.Error("couldn't settle a failed issuance; will try again", "error", err)
+		}
 	}
 }
 
