@@ -162,7 +162,7 @@ func namesOf(csr *x509.CertificateRequest) ([]identifier.Identifier, error) {
 	}
 	var names []identifier.Identifier
 	for _, text := range csr.DNSNames {
-		name, err := identifier.Parse(identifier.DNS, text)
+		name, err := identifier.ParseLoose(identifier.DNS, text)
 		if err != nil {
 			return nil, newProblem(badCSR, "the CSR has the DNS name %.100q: %s", text, err)
 		}
@@ -177,7 +177,10 @@ func namesOf(csr *x509.CertificateRequest) ([]identifier.Identifier, error) {
 		names = append(names, name)
 	}
 	if common := csr.Subject.CommonName; common != "" {
-		name, err := identifier.Guess(common)
+		name, err := identifier.ParseLoose(identifier.DNS, common)
+		if err != nil { // not a DNS name
+			name, err = identifier.Guess(common)
+		}
 		if err != nil {
 			return nil, newProblem(badCSR, "the CSR has the common name %.100q: %s", common, err)
 		}

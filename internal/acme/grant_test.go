@@ -1,6 +1,9 @@
 package acme_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/base64"
 	"net/http"
 	"path/filepath"
@@ -264,6 +267,7 @@ func TestDoorsAnswerAlike(t *testing.T) {
 		{"", "", []string{"*.x.corp"}, `the rule "secrets" denies secret.x.corp`},
 		{"", "", []string{"a.corp", "secret.corp"}, `"secret.corp": the rule "secrets" denies secret.corp`},
 		{"", "", []string{"corp"}, "allow_single_label"},
+		{"", "", []string{"_a.corp"}, "allow_underscores"},
 		{"", "", []string{"a.b.corp"}, "no rule allows it"},
 		{"", "", []string{"a.lab.corp"}, "no rule allows it"},
 		{"", "shortlived", []string{"a.lab.corp"}, ""},
@@ -282,4 +286,30 @@ func TestDoorsAnswerAlike(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestUnderscores(t *testing.T) {
+	t.Parallel()
+	ca := servertest.Start(t, "policy.allow_underscores=true")
+	c := bound(t, ca, granted(t, ca, "services", admin.Grant{Preauthorize: []string{"**.corp"}}))
+	finish(t, c, order(t, c, acmetest.DNS("_ldap._tcp.corp", "*.my_host.corp"), nil))
+	refused(t, post(t, c, c.Directory.NewOrder, members{"identifiers": acmetest.DNS("_-.corp")}), http.StatusBadRequest, "malformed", "hyphen")
+}
+
+func TestKeysAndValidityAreBound(t *testing.T) {
+	t.Parallel()
+	ca := servertest.Start(t, `policy.rules=[{name: lab, allow: ["*.example.test"], key_types: [P-256], max_validity: 1d}]`)
+	c := ca.Client()
+	short := issue(t, ca, c, acmetest.DNS("a.example.test"), nil)
+	if lifetime := short.leaf.NotAfter.Sub(short.leaf.NotBefore); lifetime > 24*time.Hour || lifetime < 23*time.Hour {
+		t.Errorf("the certificate is good for %s", lifetime)
+	}
+	made := readyOrder(t, ca, c, acmetest.DNS("b.example.test"), nil)
+	ec384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	check(t, err)
+	refused(t, post(t, c, made.Finalize, request(t, ec384, made.Identifiers)), http.StatusBadRequest, "badCSR", `the key is P-384; the rule "lab" takes P-256`)
+	finish(t, c, made)
+	late := time.Now().Add(48 * time.Hour).UTC().Format(time.RFC3339)
+	made = readyOrder(t, ca, c, acmetest.DNS("b.example.test"), members{"notAfter": late})
+	refused(t, post(t, c, made.Finalize, request(t, newKey(t), made.Identifiers)), http.StatusBadRequest, "malformed", "policy allows a validity of 24h0m0s at most")
 }

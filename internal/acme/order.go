@@ -245,7 +245,7 @@ func parseIdentifiers(given []wantedIdentifier, most int) ([]identifier.Identifi
 	var bad []Problem
 	for i := range given {
 		id := given[i].Identifier
-		name, err := identifier.Parse(id.Type, id.Value)
+		name, err := identifier.ParseLoose(id.Type, id.Value)
 		switch {
 		case errors.Is(err, identifier.ErrUnsupported), id.Type == identifier.Email, id.Type == identifier.URI: // no challenge proves these
 			bad = append(bad, subproblem(unsupportedIdentifier, id, "unsupported identifier type %.40q: here \"dns\" and \"ip\" are served", id.Type))

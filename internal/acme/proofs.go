@@ -134,7 +134,7 @@ func (d *Door) authorizationsFor(ctx context.Context, r *request, order *store.O
 // newProof makes the authorization of a name that has none, or finds it among
 // the fresh ones of the same order.
 func (d *Door) newProof(r *request, order *store.Order, g given, wanted wantedIdentifier, fresh []store.Authorization) (authz store.Authorization, known bool, err error) {
-	name, err := identifier.Parse(wanted.Type, wanted.Value)
+	name, err := identifier.ParseLoose(wanted.Type, wanted.Value)
 	if err != nil {
 		return authz, false, failure.Wrap("read name", err) // it was read before
 	}
@@ -170,7 +170,7 @@ func forSubdomains(authz *store.Authorization) {
 // isAbove reports whether a domain is above a name: label for label, and not
 // the name itself.
 func isAbove(domain string, name identifier.Identifier) bool {
-	above, err := identifier.Parse(identifier.DNS, domain)
+	above, err := identifier.ParseLoose(identifier.DNS, domain)
 	return err == nil && name.Type == identifier.DNS && !above.IsWildcard() && strings.HasSuffix(name.Base().Value, "."+above.Value)
 }
 

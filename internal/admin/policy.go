@@ -110,10 +110,13 @@ func parseName(text string) (identifier.Identifier, error) {
 		case "ssh":
 			return identifier.Identifier{Type: typ, Value: value}, nil
 		case identifier.DNS, identifier.IP, identifier.Email, identifier.URI:
-			return identifier.Parse(typ, value)
+			return identifier.ParseLoose(typ, value)
 		}
 	}
-	return identifier.Guess(text)
+	if name, err := identifier.Guess(text); err == nil {
+		return name, nil
+	}
+	return identifier.ParseLoose(identifier.DNS, text)
 }
 
 // grantNamed finds a key by its identifier or, when no other has it, its name.

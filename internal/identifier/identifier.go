@@ -64,6 +64,19 @@ func Parse(typ Type, value string) (Identifier, error) {
 	}
 }
 
+// ParseLoose is Parse for those who ask policy about the name: it also takes
+// DNS names with underscores, which no host has, but services and some devices.
+func ParseLoose(typ Type, value string) (Identifier, error) {
+	id, err := Parse(typ, value)
+	if err == nil || typ != DNS || !strings.Contains(value, "_") {
+		return id, err
+	}
+	if _, err := parseDNS(strings.ReplaceAll(value, "_", "x")); err != nil {
+		return id, err
+	}
+	return Identifier{DNS, lowerASCII(value)}, nil
+}
+
 // Guess parses what a person typed: an address when it reads as one (in any
 // spelling), a DNS name otherwise.
 func Guess(text string) (Identifier, error) {

@@ -21,6 +21,9 @@ func exclusions() map[string]string {
 			"w_sub_cert_aia_contains_internal_names",
 			"e_san_dns_name_onion_not_ev_cert",
 		}},
+		{"names with underscores are policy's to allow, and services have them (RFC 6763)", []string{
+			"e_rfc_dnsname_underscore_in_sld",
+		}},
 		{"names other than DNS names and addresses belong to S/MIME, SPIFFE and attested devices", []string{
 			"e_ext_san_directory_name_present",
 			"e_ext_san_other_name_present",

@@ -79,8 +79,7 @@ func parseName(text string) (Pattern, error) {
 	} else if base, ok := strings.CutPrefix(text, "*."); ok {
 		p.shape, p.key = dnsChild, base
 	}
-	// Underscores are policy's to allow, so patterns may have them.
-	if _, err := identifier.Parse(identifier.DNS, strings.ReplaceAll(p.key, "_", "x")); err != nil || strings.Contains(p.key, "*") {
+	if _, err := identifier.ParseLoose(identifier.DNS, p.key); err != nil || strings.Contains(p.key, "*") {
 		if err == nil {
 			err = errors.New("stars fit only before the first dot")
 		}
