@@ -170,8 +170,10 @@ func (d *Door) draftAccount(ctx context.Context, r *request, wanted newAccountRe
 		return fresh, err
 	}
 	if r.TermsOfService != "" && !wanted.TermsOfServiceAgreed {
-		return fresh, newProblem(userActionRequired, "agree to the terms of service at %s", r.TermsOfService).
+		problem := newProblem(userActionRequired, "agree to the terms of service at %s", r.TermsOfService).
 			set("Link", "<"+r.TermsOfService+`>;rel="terms-of-service"`)
+		problem.Instance = r.TermsOfService // RFC 8555 §7.3.3: where a person can agree
+		return fresh, problem
 	}
 	if wanted.TermsOfServiceAgreed {
 		fresh.TermsAgreed = fresh.Created

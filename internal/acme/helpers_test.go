@@ -1,6 +1,7 @@
 package acme_test
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -8,14 +9,17 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"chancery/internal/acme/acmetest"
 	"chancery/internal/server/servertest"
+	"chancery/internal/validation/dnstest"
 )
 
 // check ends the test at an error.
@@ -281,3 +285,14 @@ func weakRSA(t testing.TB) crypto.Signer {
 	check(t, err)
 	return key
 }
+
+// dropped is a DNS server that does not answer.
+var dropped = dnstest.Fault{Drop: true}
+
+// shrinkBacklog makes a listening socket's queue as short as can be.
+func shrinkBacklog(conn syscall.RawConn) (err error) {
+	controlErr := conn.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) })
+	return cmp.Or(err, controlErr)
+}
+
+type pkixExtension = pkix.Extension

@@ -93,7 +93,11 @@ func whyInvalid(order *store.Order, now time.Time) *Problem {
 	case 0:
 		return newProblem(malformed, "the order expired at %s", rfc3339(order.Expires))
 	case 1:
-		problem := problemOfReport(&failure.Report{Kind: parts[0].Kind, Text: parts[0].Identifier.Value + ": " + parts[0].Public})
+		text := parts[0].Public
+		if name := parts[0].Identifier.Value; !strings.Contains(text, name) {
+			text = name + ": " + text
+		}
+		problem := problemOfReport(&failure.Report{Kind: parts[0].Kind, Text: text})
 		problem.Identifier = &parts[0].Identifier
 		return problem
 	default:

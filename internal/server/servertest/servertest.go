@@ -10,10 +10,12 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -106,6 +108,20 @@ func (c *CA) createAuthority() {
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: 100},
 		Timeout:   time.Minute,
 	}
+}
+
+// Proxied is a client whose requests reach the CA whatever host is in their
+// URL, as through a proxy that speaks for it.
+func (c *CA) Proxied() *http.Client {
+	transport := c.HTTP.Transport.(*http.Transport).Clone()
+	address := strings.TrimPrefix(c.BaseURL, "https://")
+	transport.DialTLSContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&tls.Dialer{Config: &tls.Config{
+			RootCAs: transport.TLSClientConfig.RootCAs, ServerName: c.Network.Host(1),
+		}}).DialContext(ctx, network, address)
+	}
+	c.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 // load reads the configuration as it is now.
