@@ -111,15 +111,24 @@ func (a *app) init(c *config.Config, f initFlags) error {
 }
 
 func (a *app) initRequest(c *config.Config, path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		if agreed, err := a.confirm(path + " exists; replace it?"); err != nil || !agreed {
+			return err
+		}
+	}
 	var request []byte
 	err := inLockedDir(c.Dir, func() (err error) {
 		if err = checkFree(c.Dir); err != nil {
 			return err
 		}
-		if err = a.writeConfig(c); err == nil {
-			request, err = hierarchy.CreateRequest(hierarchy.Options{Dir: c.Dir})
+		writeConfig, err := a.planConfig(c, true)
+		if err != nil {
+			return err
 		}
-		return err
+		if request, err = hierarchy.CreateRequest(hierarchy.Options{Dir: c.Dir}); err != nil {
+			return err
+		}
+		return writeConfig()
 	})
 	if err != nil {
 		return explainInit(err)
@@ -171,10 +180,14 @@ func (a *app) initAccept(c *config.Config, f initFlags) error {
 // initFrom completes a directory with what exists elsewhere.
 func (a *app) initFrom(c *config.Config, run func() error) error {
 	err := inLockedDir(c.Dir, func() error {
+		writeConfig, err := a.planConfig(c, true)
+		if err != nil {
+			return err
+		}
 		if err := run(); err != nil {
 			return err
 		}
-		return a.writeConfig(c)
+		return writeConfig()
 	})
 	if err != nil {
 		return explainInit(err)
