@@ -178,6 +178,7 @@ func (c *Client) authorize(ctx context.Context, account acme.Account, order acme
 	for _, a := range attempts {
 		c.Report(Event{State: Validating, Name: a.name, Method: solver.method()})
 		if a.challenge, err = c.acme.InitiateChallenge(ctx, account, a.challenge); err != nil {
+			c.Report(Event{State: Invalid, Name: a.name, Method: solver.method()})
 			return explain("begin to validate "+a.name, err)
 		}
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"net"
 	"strconv"
 	"time"
 
@@ -81,28 +82,41 @@ func (f *issueFlags) addFlags(cmd *cobra.Command) {
 
 // check refuses flags that contradict each other or the names.
 func (f *issueFlags) check(cmd *cobra.Command) error {
-	m := f.record.Method
-	methods := 0
-	for _, given := range []string{m.HTTP, m.TLS, m.DNSExec} {
-		if given != "" {
-			methods++
-		}
-	}
-	names, err := acmeclient.ParseNames(f.record.Names)
-	if err == nil {
-		err = m.Check(names)
-	}
 	switch {
-	case methods > 1:
-		return usagef("--http, --tls and --dns-exec exclude each other")
 	case f.record.Key != "" && cmd.Flags().Changed("key-type"):
 		return usagef("--key-type is for a new key; --key names one that there is")
 	case (f.eab.KeyID == "") != (f.eab.MACKey == ""):
 		return usagef("--eab-kid and --eab-hmac go together")
 	case f.record.P12PasswordFile != "" && f.record.P12 == "":
 		return usagef("--p12-password-file goes with --p12")
-	case err != nil:
+	}
+	if err := checkMethod(f.record.Method); err != nil {
+		return err
+	}
+	names, err := acmeclient.ParseNames(f.record.Names)
+	if err == nil {
+		err = f.record.Method.Check(names)
+	}
+	if err != nil {
 		return &usageError{err: err}
+	}
+	return nil
+}
+
+func checkMethod(m acmeclient.Method) error {
+	given := 0
+	for _, value := range []string{m.HTTP, m.TLS, m.DNSExec} {
+		if value != "" {
+			given++
+		}
+	}
+	if given > 1 {
+		return usagef("--http, --tls and --dns-exec exclude each other")
+	}
+	if address := m.HTTP + m.TLS; address != "" {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return usagef("%q is no address to listen on; write :PORT or HOST:PORT", address)
+		}
 	}
 	return nil
 }
