@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -57,7 +56,8 @@ func (s *Server) loadHierarchy(context.Context) (err error) {
 // openAuthority builds the road and settles what a crash left on it: no other
 // process has the directory, so nobody can be at work on an intent.
 func (s *Server) openAuthority(ctx context.Context) (err error) {
-	if s.issuer, err = issuer.NewLocal(s.hierarchy.Signer, s.hierarchy.Chain()); err != nil {
+	chain := s.hierarchy.Chain()
+	if s.issuer, err = issuer.NewLocal(s.hierarchy.Signer, chain); err != nil {
 		return err
 	}
 	if err := s.store.RegisterIssuer(ctx, s.issuer.Record()); err != nil {
@@ -67,10 +67,11 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 	if err := s.lintProfiles(s.config); err != nil {
 		return err
 	}
+	permits := func(ids []identifier.Identifier) error { return hierarchy.Permits(chain, ids) }
 	if s.authority, err = ca.New(ca.Deps{
 		Store:    s.store,
 		Issuer:   s.issuer,
-		Policy:   &policy.Policy{Constraints: s.permits},
+		Policy:   &policy.Policy{Constraints: permits},
 		Profiles: s.config.Compiled,
 		Linter:   s.linter,
 		CheckKey: keys.Check,
@@ -87,11 +88,6 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 		return fmt.Errorf("couldn't settle what was left over: %w", err)
 	}
 	return nil
-}
-
-// permits asks the name constraints of the CA's own certificates.
-func (s *Server) permits(ids []identifier.Identifier) error {
-	return hierarchy.Permits(s.hierarchy.Chain(), ids)
 }
 
 // lintProfiles looks at samples of what the profiles make. What every
@@ -251,11 +247,8 @@ func (s *Server) openOwnCertificate(ctx context.Context) error {
 	return nil
 }
 
-// open ties the routes to the listeners.
-func (s *Server) open(context.Context) error {
-	if s.listeners.https == nil {
-		return errors.New("couldn't serve: there is no HTTPS listener; set listen")
-	}
+// addHandlers ties the routes to the listeners.
+func (s *Server) addHandlers(context.Context) error {
 	s.handle(s.secureRoutes(), s.plainRoutes(), s.metricsRoutes(), s.adminRoutes(), &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"http/1.1"},
