@@ -40,9 +40,10 @@ func newCertRevoke(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke FILE|SERIAL",
 		Short: "Revoke a certificate",
-		Long: `Revoke a certificate. One in a file is revoked over ACME, with the account that
-got it or else with the certificate's key, if that lies beside it or is given.
-One named by its serial number is revoked by the operator of the CA in --dir.
+		Long: `Revoke a certificate. One in a file is revoked over ACME when "chancery cert
+issue" wrote it, or with --server or --key: with the account that got it or else
+with the certificate's key, if that lies beside it or is given. Any other, and one
+named by its serial number, is revoked by the operator of the CA in --dir.
 
 Reasons are, as in RFC 5280: ` + strings.Join(admin.Reasons(), ", ") + `.`,
 		Example: `  chancery cert revoke /etc/app/tls/cert.pem --reason keyCompromise
@@ -83,9 +84,12 @@ func (f *revokeFlags) run(ctx context.Context, a *app, cmd *cobra.Command, what 
 		return revoked{}, withHint(fmt.Errorf("there is no file %s, and it is no serial number", what),
 			"a serial number has up to 40 hexadecimal digits; \"chancery certs list\" shows them")
 	}
-	var done revoked
+	return f.revokeAsOperator(ctx, a, what)
+}
+
+func (f *revokeFlags) revokeAsOperator(ctx context.Context, a *app, number string) (done revoked, err error) {
 	err = a.withClient(ctx, func(c *admin.Client) error {
-		certificate, err := c.RevokeCertificate(ctx, what, f.reason)
+		certificate, err := c.RevokeCertificate(ctx, number, f.reason)
 		done = revoked{certificate.Serial, certificate.Reason}
 		return err
 	})
@@ -103,6 +107,10 @@ func (f *revokeFlags) revokeFile(ctx context.Context, a *app, cmd *cobra.Command
 	chain, err := acmeclient.ReadCertificates(path)
 	if err != nil {
 		return revoked{}, err
+	}
+	_, err = acmeclient.ReadRecord(dir)
+	if errors.Is(err, fs.ErrNotExist) && f.server == "" && f.key == "" {
+		return f.revokeAsOperator(ctx, a, viewX509(chain[0]).Serial)
 	}
 	key, err := f.readKey(dir)
 	if err != nil {
