@@ -99,18 +99,25 @@ func factsFor(c *config.Config, certificate *x509.Certificate, directory, passph
 	return facts, nil
 }
 
-// exampleName is a name that can be tried at once: localhost where the server
-// is for this machine only.
+// exampleName is a name of this machine, so that the lines can be tried on it:
+// localhost where the server is for this machine only, else the name by which
+// clients reach it.
 func exampleName(directory string) string {
 	u, err := url.Parse(directory)
 	if err != nil {
 		return "localhost"
 	}
 	addr, err := netip.ParseAddr(u.Hostname())
-	if err == nil && addr.IsLoopback() || u.Hostname() == "localhost" {
+	switch {
+	case err != nil:
+		return u.Hostname()
+	case addr.IsLoopback():
 		return "localhost"
 	}
-	return "host.example"
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return u.Hostname()
 }
 
 // shellWord quotes a path for a shell where it must be.
