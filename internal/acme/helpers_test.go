@@ -19,6 +19,7 @@ import (
 
 	"chancery/internal/acme/acmetest"
 	"chancery/internal/server/servertest"
+	"chancery/internal/store"
 	"chancery/internal/validation/dnstest"
 )
 
@@ -296,3 +297,11 @@ func shrinkBacklog(conn syscall.RawConn) (err error) {
 }
 
 type pkixExtension = pkix.Extension
+
+// certificates is how many the store has for a name.
+func certificates(t testing.TB, ca *servertest.CA, name string) int {
+	t.Helper()
+	found, err := ca.Store().ListCertificates(t.Context(), store.CertificateQuery{Name: name, Limit: 10_000})
+	check(t, err)
+	return len(found)
+}
