@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -153,7 +154,8 @@ func (k *ticket) advance(ctx context.Context, proofs *target, key *ecdsa.Private
 	case "valid":
 		return k.download(ctx)
 	default:
-		return fmt.Errorf("the order %s is %s: %v", k.order.URL, k.order.Status, k.order.Error)
+		whole, err := json.Marshal(k.order)
+		return errors.Join(fmt.Errorf("the order %s is %s: %s", k.order.URL, k.order.Status, whole), err)
 	}
 }
 
