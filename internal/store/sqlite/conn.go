@@ -8,6 +8,7 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 
+	"chancery/internal/failure"
 	"chancery/internal/store"
 )
 
@@ -192,6 +193,15 @@ func encode[T any](value *T) (string, error) {
 	}
 	text, err := json.Marshal(value)
 	return string(text), err
+}
+
+// encodeEnd is the JSON text of the report that ends a record. A missing one
+// becomes one that says nothing: the record must end all the same.
+func encodeEnd(report *failure.Report) (string, error) {
+	if report == nil {
+		report = failure.ReportOf(nil)
+	}
+	return encode(report)
 }
 
 // encodeList is the JSON text of a list, "" for an empty one.

@@ -108,6 +108,10 @@ CREATE TABLE certificates (
     PRIMARY KEY (serial, issuer_id)
 ) STRICT;
 
+-- Each costs a page of the log when its keys come in no order: fingerprints and
+-- names cost one for each certificate; the others grow at one end (by account,
+-- by profile) and cost one for each commit. Of 9 pages that an issuance writes
+-- when 32 steps share a commit, the indexes of this table are 2.5.
 CREATE INDEX certificates_account ON certificates (account_id, serial) WHERE account_id <> '';
 CREATE INDEX certificates_profile ON certificates (profile, serial);
 CREATE INDEX certificates_fingerprint ON certificates (fingerprint);
