@@ -39,7 +39,7 @@ func New(now time.Time, rand io.Reader) (Number, error) {
 // Prefix is the 5 octets that serials made at now begin with.
 func Prefix(now time.Time) []byte {
 	ticks := now.UnixMilli() / tick.Milliseconds()
-	return binary.BigEndian.AppendUint64(nil, uint64(ticks))[8-prefixSize:] //nolint:gosec // it is positive since 1970
+	return binary.BigEndian.AppendUint64(nil, uint64(ticks))[8-prefixSize:]
 }
 
 // Parse reads a serial number in hexadecimal: any case, any length up to 40

@@ -63,15 +63,6 @@ func (c *conn) one(read func(*row), sql string, args ...any) error {
 	return err
 }
 
-// exists reports whether a query's answer has a row.
-func (c *conn) exists(sql string, args ...any) (bool, error) {
-	err := c.one(func(*row) {}, sql, args...)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // readRows steps through an answer and resets the statement: one left in the
 // middle would hold its transaction open.
 func readRows(stmt *sqlite3.Stmt, read func(*row)) error {

@@ -77,7 +77,7 @@ func killOne(t *testing.T, program, path string) map[string]string {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	acknowledged, enough := map[string]string{}, 1+rand.IntN(30) //nolint:gosec // a test's dice
+	acknowledged, enough := map[string]string{}, 1+rand.IntN(30)
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		words := strings.Fields(lines.Text())
 		if len(words) != 3 || words[0] != "issued" {

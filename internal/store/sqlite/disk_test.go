@@ -84,7 +84,7 @@ func (d *disk) cutPower(t *testing.T, chance float64) string {
 	for path, file := range d.files {
 		data := append([]byte(nil), file.synced...)
 		for _, c := range file.pending {
-			if rand.Float64() < chance { //nolint:gosec // a test's dice
+			if rand.Float64() < chance {
 				data = c.apply(data)
 			}
 		}
