@@ -129,8 +129,8 @@ func badHeaders() []bad {
 	return list
 }
 
-// usedNonce spends a nonce on a request that fails, and sends it again (trap
-// 2: a nonce is burnt by whatever carries it).
+// usedNonce spends a nonce on a request that fails, and sends it again: a
+// nonce is burnt by whatever carries it (RFC 8555 §6.5).
 func usedNonce(s *scene) *acmetest.Response {
 	nonce, err := s.client.Nonce(s.t.Context())
 	check(s.t, err)

@@ -24,14 +24,14 @@ func TestChallenges(t *testing.T) {
 		"EveryMethod":           testEveryMethod,
 		"Offered":               testOffered,
 		"DNSPersist":            testDNSPersist,
-		"Trap12SplitAndAliased": testSplitAndAliased,
+		"TXTSplitAndAliased":    testSplitAndAliased,
 		"ReadingChangesNothing": testReadingChangesNothing,
 		"FailureEndsAll":        testFailureEndsAll,
 		"SeveralFailures":       testSeveralFailures,
 		"RetryThenSuccess":      testRetryThenSuccess,
 		"AnsweringTwice":        testAnsweringTwice,
-		"Trap1ObjectOrNothing":  testObjectOrNothing,
-		"Trap13Metadata":        testMetadata,
+		"ObjectOrNothing":       testObjectOrNothing,
+		"RedirectToMetadata":    testMetadata,
 		"OwnListener":           testOwnListener,
 	})
 }
@@ -245,8 +245,8 @@ func testFailureEndsAll(t *testing.T, ca *servertest.CA) {
 					t.Errorf("the error is %v, want %s with %q", problem, test.kind, test.word)
 				}
 			}
-			if id := settled.Error.Identifier; id == nil || id.Value != test.name {
-				t.Errorf("the order's error is about %v", id)
+			if subs := settled.Error.Subproblems; settled.Error.Identifier != nil || len(subs) != 1 || subs[0].Identifier.Value != test.name {
+				t.Errorf("the order's error is %+v", settled.Error)
 			}
 			refused(t, post(t, client, settled.Finalize, request(t, newKey(t), acmetest.DNS(test.name))), http.StatusForbidden, "orderNotReady", "invalid")
 		})
@@ -266,7 +266,7 @@ func testSeveralFailures(t *testing.T, ca *servertest.CA) {
 	if settled.Status != "invalid" || settled.Error == nil {
 		t.Fatalf("the order is %+v", settled)
 	}
-	if len(settled.Error.Subproblems) != 2 || settled.Error.Identifier != nil || !strings.HasSuffix(settled.Error.Type, ":compound") {
+	if !strings.Contains(settled.Error.Detail, "s1.example.test") || len(settled.Error.Subproblems) != 2 || settled.Error.Identifier != nil || !strings.HasSuffix(settled.Error.Type, ":compound") {
 		t.Errorf("the error is %+v", settled.Error)
 	}
 }
@@ -328,7 +328,7 @@ func testAnsweringTwice(t *testing.T, ca *servertest.CA) {
 	}
 }
 
-// testObjectOrNothing is trap 1: "{}" answers a challenge, "" reads it, and a
+// testObjectOrNothing: "{}" answers a challenge, "" reads it, and a
 // resource that can only be read refuses "{}".
 func testObjectOrNothing(t *testing.T, ca *servertest.CA) {
 	client := ca.Client()

@@ -37,7 +37,7 @@ func csr(t testing.TB, key crypto.Signer, template x509.CertificateRequest) memb
 
 func common(name string) pkix.Name { return pkix.Name{CommonName: name} }
 
-// testCSRSpellings is trap 16: names in subject and SAN, in any order and
+// testCSRSpellings: names in subject and SAN, in any order and
 // case, once or twice, are the order's names or not.
 func testCSRSpellings(t *testing.T, ca *servertest.CA) {
 	client := ca.Client()

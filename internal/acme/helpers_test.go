@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"chancery/internal/acme/acmetest"
 	"chancery/internal/server/servertest"
 	"chancery/internal/store"
@@ -287,8 +289,12 @@ func weakRSA(t testing.TB) crypto.Signer {
 	return key
 }
 
-// dropped is a DNS server that does not answer.
-var dropped = dnstest.Fault{Drop: true}
+// What a DNS server does with a name.
+var (
+	dropped  = dnstest.Fault{Drop: true}
+	refusing = dnstest.Fault{Rcode: dns.RcodeServerFailure}
+	working  = dnstest.Fault{}
+)
 
 // shrinkBacklog makes a listening socket's queue as short as can be.
 func shrinkBacklog(conn syscall.RawConn) (err error) {

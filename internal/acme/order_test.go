@@ -17,20 +17,20 @@ import (
 func TestOrders(t *testing.T) {
 	t.Parallel()
 	group(t, servertest.Start(t), map[string]func(*testing.T, *servertest.CA){
-		"NewOrder":               testNewOrder,
-		"Times":                  testTimes,
-		"ProofsAreReused":        testProofsAreReused,
-		"PendingIsNotShared":     testPendingIsNotShared,
-		"PreAuthorization":       testPreAuthorization,
-		"DeactivatePending":      testDeactivatePending,
-		"Trap8DeactivateReady":   testDeactivateReady,
-		"Trap8Shared":            testSharedAuthorization,
-		"Download":               testDownload,
-		"SecondFinalize":         testSecondFinalize,
-		"BadCSRLeavesReady":      testBadCSRLeavesReady,
-		"Trap16CSRSpellings":     testCSRSpellings,
-		"PaddedCSR":              testPaddedCSR,
-		"Trap11AddressSpellings": testAddressSpellings,
+		"NewOrder":           testNewOrder,
+		"Times":              testTimes,
+		"ProofsAreReused":    testProofsAreReused,
+		"PendingIsNotShared": testPendingIsNotShared,
+		"PreAuthorization":   testPreAuthorization,
+		"DeactivatePending":  testDeactivatePending,
+		"DeactivateReady":    testDeactivateReady,
+		"DeactivateShared":   testSharedAuthorization,
+		"Download":           testDownload,
+		"SecondFinalize":     testSecondFinalize,
+		"BadCSRLeavesReady":  testBadCSRLeavesReady,
+		"CSRSpellings":       testCSRSpellings,
+		"PaddedCSR":          testPaddedCSR,
+		"AddressSpellings":   testAddressSpellings,
 	})
 }
 
@@ -251,7 +251,7 @@ func testBadCSRLeavesReady(t *testing.T, ca *servertest.CA) {
 	}
 }
 
-// testAddressSpellings is trap 11: an address has one spelling.
+// testAddressSpellings: an address has one spelling.
 func testAddressSpellings(t *testing.T, ca *servertest.CA) {
 	client := ca.Client()
 	succeeded(t, post(t, client, client.Directory.NewOrder, members{"identifiers": acmetest.IP("2001:db8::1", "192.0.2.1")}), http.StatusCreated)

@@ -74,8 +74,8 @@ func TestNonceRace(t *testing.T) {
 	}
 }
 
-// TestTrap6AccountRace creates one account eight times at once.
-func TestTrap6AccountRace(t *testing.T) {
+// TestAccountRace creates one account eight times at once.
+func TestAccountRace(t *testing.T) {
 	t.Parallel()
 	ca := servertest.Start(t)
 	for range rounds {
@@ -94,9 +94,9 @@ func TestTrap6AccountRace(t *testing.T) {
 	}
 }
 
-// TestTrap7FinalizeRace finalizes one order eight times at once, with eight
+// TestFinalizeRace finalizes one order eight times at once, with eight
 // keys.
-func TestTrap7FinalizeRace(t *testing.T) {
+func TestFinalizeRace(t *testing.T) {
 	t.Parallel()
 	ca := servertest.Start(t)
 	client := ca.Client()

@@ -76,7 +76,7 @@ func testRenewalInfoRefuses(t *testing.T, ca *servertest.CA) {
 
 // testReplaces is RFC 9773 §5.
 func testReplaces(t *testing.T, ca *servertest.CA) {
-	client, stranger := ca.Client(), ca.Client()
+	client := ca.Client()
 	names := acmetest.DNS("w4.example.test", "w5.example.test")
 	got := issue(t, ca, client, names, nil)
 	replaces := members{"replaces": got.certID()}
@@ -86,7 +86,6 @@ func testReplaces(t *testing.T, ca *servertest.CA) {
 	refused(t, ask(client, acmetest.DNS("w6.example.test"), got.certID()), http.StatusBadRequest, "malformed", "in common")
 	refused(t, ask(client, names, "AAAA."+got.certID()), http.StatusBadRequest, "malformed", "identifier")
 	refused(t, ask(client, names, got.certID()[:28]+"AAAA"), http.StatusBadRequest, "malformed", "no certificate")
-	refused(t, ask(stranger, names, got.certID()), http.StatusForbidden, "unauthorized", "another account") // trap 17
 
 	first := order(t, client, names, replaces)
 	if first.Replaces != got.certID() {
@@ -105,6 +104,14 @@ func testReplaces(t *testing.T, ca *servertest.CA) {
 	}
 	refused(t, ask(client, names, got.certID()), http.StatusConflict, "alreadyReplaced", "replaced")
 	testReplacesAgain(t, ca, client)
+}
+
+// testReplacesOfAnother names another account's certificate.
+func testReplacesOfAnother(t *testing.T, ca *servertest.CA) {
+	names := acmetest.DNS("w10.example.test")
+	got, stranger := issue(t, ca, ca.Client(), names, nil), ca.Client()
+	resp := post(t, stranger, stranger.Directory.NewOrder, members{"identifiers": names, "replaces": got.certID()})
+	refused(t, resp, http.StatusForbidden, "unauthorized", "another account")
 }
 
 // testReplacesAgain: an order that ended invalid frees the certificate.

@@ -89,9 +89,9 @@ func TestStopWhileValidating(t *testing.T) {
 	}
 }
 
-// TestTrap9ExpiryWhileProcessing has an order expire after it was finalized
+// TestExpiryWhileProcessing has an order expire after it was finalized
 // and before it was signed: it goes on.
-func TestTrap9ExpiryWhileProcessing(t *testing.T) {
+func TestExpiryWhileProcessing(t *testing.T) {
 	t.Parallel()
 	ca := servertest.Start(t)
 	client := ca.Client()
@@ -153,9 +153,9 @@ func TestFinalizeWithoutWaiting(t *testing.T) {
 	}
 }
 
-// TestTrap20NonceReject refuses good nonces on purpose; a client that repeats
+// TestNonceReject refuses good nonces on purpose; a client that repeats
 // the request gets through.
-func TestTrap20NonceReject(t *testing.T) {
+func TestNonceReject(t *testing.T) {
 	t.Parallel()
 	ca := servertest.Start(t, "acme.fault.nonce_reject=0.5")
 	client := ca.NewClient()

@@ -15,12 +15,13 @@ func TestRevocation(t *testing.T) {
 	group(t, servertest.Start(t), map[string]func(*testing.T, *servertest.CA){
 		"ByAccount":          testRevokeByAccount,
 		"ByOtherAccount":     testRevokeByOtherAccount,
-		"Trap15ByKeyAlone":   testRevokeByKey,
+		"ByKeyAlone":         testRevokeByKey,
 		"AllowedReasons":     testAllowedReasons,
 		"RenewalIsOverdue":   testRenewalOfRevoked,
 		"WindowOfRenewal":    testWindowOfRenewal,
 		"Replaces":           testReplaces,
-		"Trap10HighBit":      testHighBit,
+		"ReplacesOfAnother":  testReplacesOfAnother,
+		"SerialsWithHighBit": testHighBit,
 		"RenewalInfoRefuses": testRenewalInfoRefuses,
 	})
 }
@@ -84,7 +85,7 @@ func testAllowedReasons(t *testing.T, ca *servertest.CA) {
 	}
 }
 
-// testHighBit is trap 10: in a certificate identifier the serial is as in DER,
+// testHighBit: in a certificate identifier the serial is as in DER,
 // with a zero octet before a first octet of 0x80 and up. This CA's serials
 // begin below, so the form with the zero is another certificate's.
 func testHighBit(t *testing.T, ca *servertest.CA) {

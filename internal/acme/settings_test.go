@@ -95,8 +95,8 @@ func TestProfileDirectory(t *testing.T) {
 	refused(t, post(t, client, ca.BaseURL+"/acme/p/nothing/new-order", members{"identifiers": names}), http.StatusBadRequest, "invalidProfile", "nothing")
 }
 
-// TestTrap18ProfileRemoved takes a profile away between newOrder and finalize.
-func TestTrap18ProfileRemoved(t *testing.T) {
+// TestProfileRemovedMidOrder takes a profile away between newOrder and finalize.
+func TestProfileRemovedMidOrder(t *testing.T) {
 	t.Parallel()
 	ca := servertest.Start(t)
 	ca.WriteConfig("profiles:\n  passing:\n    validity:\n      default: 1d\n")
@@ -114,9 +114,9 @@ func TestTrap18ProfileRemoved(t *testing.T) {
 	issue(t, ca, client, names, nil)
 }
 
-// TestTrap3ExternalURL serves behind a proxy: URLs come from the configuration,
+// TestExternalURLBehindProxy serves behind a proxy: URLs come from the configuration,
 // never from the request.
-func TestTrap3ExternalURL(t *testing.T) {
+func TestExternalURLBehindProxy(t *testing.T) {
 	t.Parallel()
 	const external, former = "https://ca.example.test", "https://old.example.test:8443"
 	ca := servertest.Start(t, "external_url="+external, "former_urls="+former)

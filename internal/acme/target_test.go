@@ -12,7 +12,7 @@ import (
 	"chancery/internal/server/servertest"
 )
 
-// testMetadata is trap 13: a redirect to the metadata service of a cloud.
+// testMetadata has a redirect to a cloud's metadata service.
 func testMetadata(t *testing.T, ca *servertest.CA) {
 	client := ca.Client()
 	for name, target := range map[string]string{
