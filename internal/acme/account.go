@@ -207,7 +207,7 @@ func (d *Door) bind(ctx context.Context, r *request, raw json.RawMessage, fresh 
 
 // bindingProblem says what is wrong with a binding key; other errors stay.
 func bindingProblem(id string, err error) error {
-	reason := ""
+	var reason string
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		reason = "does not exist"

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ func TestChallenges(t *testing.T) {
 		"FailureEndsAll":        testFailureEndsAll,
 		"SeveralFailures":       testSeveralFailures,
 		"RetryThenSuccess":      testRetryThenSuccess,
+		"AnsweringAtOnce":       testAnsweringAtOnce,
 		"AnsweringTwice":        testAnsweringTwice,
 		"ObjectOrNothing":       testObjectOrNothing,
 		"RedirectToMetadata":    testMetadata,
@@ -325,6 +327,37 @@ func testAnsweringTwice(t *testing.T, ca *servertest.CA) {
 	again := succeeded(t, post(t, client, offered.URL, members{}), http.StatusOK)
 	if again["status"] != settled.Status || settled.Status != "valid" {
 		t.Errorf("the authorization is %s, the challenge %v", settled.Status, again)
+	}
+}
+
+// testAnsweringAtOnce answers one challenge eight times at the same moment:
+// all join one attempt.
+func testAnsweringAtOnce(t *testing.T, ca *servertest.CA) {
+	client := ca.Client()
+	made := order(t, client, acmetest.DNS("at-once.example.test"), nil)
+	authz := authorization(t, client, made.Authorizations[0])
+	offered := challenge(t, authz, "http-01")
+	var asked atomic.Int32
+	enough := make(chan struct{})
+	ca.Web.Handle(servertest.ChallengePath(offered.Token), func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		<-enough // hold the attempt until all have asked for it
+		fmt.Fprint(w, client.KeyAuthorization(offered.Token))
+	})
+	waiting := time.AfterFunc(300*time.Millisecond, func() { close(enough) })
+	defer waiting.Stop()
+	answers := atOnce(t, parallel, func(int) (*acmetest.Response, error) {
+		return client.PostRaw(t.Context(), offered.URL, []byte("{}"), nil)
+	})
+	for _, answer := range answers {
+		if body := succeeded(t, answer, http.StatusOK); body["status"] != "valid" {
+			t.Errorf("the challenge is %v", body)
+		}
+	}
+	stored, err := ca.Store().Authorization(t.Context(), idOf(made.Authorizations[0]))
+	check(t, err)
+	if asked.Load() != 1 || len(stored.Attempts) != 1 {
+		t.Errorf("there were %d requests, %d attempts are kept", asked.Load(), len(stored.Attempts))
 	}
 }
 

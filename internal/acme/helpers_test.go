@@ -215,10 +215,10 @@ func (i *issued) certID() string {
 	return acmetest.Encode(i.leaf.AuthorityKeyId) + "." + acmetest.Encode(serial)
 }
 
-// do sends a plain HTTP request.
-func do(t testing.TB, ca *servertest.CA, method, url string, header http.Header, body string) *acmetest.Response {
+// do sends a plain HTTP request without a body.
+func do(t testing.TB, ca *servertest.CA, method, url string, header http.Header) *acmetest.Response {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
 	check(t, err)
 	for name, values := range header {
 		req.Header[name] = values

@@ -21,6 +21,7 @@ func TestOrders(t *testing.T) {
 		"Times":              testTimes,
 		"ProofsAreReused":    testProofsAreReused,
 		"PendingIsNotShared": testPendingIsNotShared,
+		"HundredNames":       testHundredNames,
 		"PreAuthorization":   testPreAuthorization,
 		"DeactivatePending":  testDeactivatePending,
 		"DeactivateReady":    testDeactivateReady,
@@ -123,6 +124,19 @@ func testPendingIsNotShared(t *testing.T, ca *servertest.CA) {
 	first, second := order(t, client, acmetest.DNS("own.example.test"), nil), order(t, client, acmetest.DNS("own.example.test"), nil)
 	if first.URL == second.URL || first.Authorizations[0] == second.Authorizations[0] {
 		t.Errorf("two orders share %s and %s", first.URL, first.Authorizations[0])
+	}
+}
+
+// testHundredNames orders as many names as are allowed, and as long.
+func testHundredNames(t *testing.T, ca *servertest.CA) {
+	var names []acmetest.Name
+	for i := range 100 {
+		long := fmt.Sprintf("n%02d.", i) + strings.Repeat(strings.Repeat("x", 58)+".", 4) + "example.test"
+		names = append(names, acmetest.DNS(long)...)
+	}
+	got := issue(t, ca, ca.Client(), names, nil)
+	if len(got.leaf.DNSNames) != 100 || got.leaf.Subject.CommonName != "" {
+		t.Errorf("%d names, CN %q", len(got.leaf.DNSNames), got.leaf.Subject.CommonName)
 	}
 }
 

@@ -3,6 +3,7 @@ package acme_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -119,7 +120,7 @@ func testReplacesAgain(t *testing.T, ca *servertest.CA, client *acmetest.Client)
 	t.Helper()
 	names := acmetest.DNS("w8.example.test")
 	got := issue(t, ca, client, names, nil)
-	wider := append(names, acmetest.DNS("w9.example.test")...)
+	wider := slices.Concat(names, acmetest.DNS("w9.example.test"))
 	failed := order(t, client, wider, members{"replaces": got.certID()})
 	for _, url := range failed.Authorizations {
 		post(t, client, url, members{"status": "deactivated"})

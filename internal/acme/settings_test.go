@@ -76,6 +76,21 @@ func TestProfiles(t *testing.T) {
 	refused(t, post(t, client, client.Directory.NewOrder, members{"identifiers": names, "profile": "nothing"}), http.StatusBadRequest, "invalidProfile", "tls-server")
 }
 
+// TestNameConstraints refuses, when they are ordered, names that the CA's own
+// certificates exclude.
+func TestNameConstraints(t *testing.T) {
+	t.Parallel()
+	ca := servertest.StartConstrained(t, []string{"example.test", "127.0.0.0/8"})
+	client := ca.Client()
+	issue(t, ca, client, append(acmetest.DNS("in.example.test"), acmetest.IP(ca.Web.Address)...), nil)
+	names := append(acmetest.DNS("in.example.test", "out.test", "*.badexample.test"), acmetest.IP("192.0.2.1")...)
+	problem := refused(t, post(t, client, client.Directory.NewOrder, members{"identifiers": names}), http.StatusForbidden, "rejectedIdentifier", "out.test")
+	if len(problem.Subproblems) != 3 {
+		t.Errorf("the subproblems are %+v", problem.Subproblems)
+	}
+	refused(t, post(t, client, client.Directory.NewAuthz, members{"identifier": names[1]}), http.StatusForbidden, "rejectedIdentifier", "out.test")
+}
+
 // TestProfileDirectory is the directory for clients that can't name a profile.
 func TestProfileDirectory(t *testing.T) {
 	t.Parallel()
@@ -121,7 +136,7 @@ func TestExternalURLBehindProxy(t *testing.T) {
 	const external, former = "https://ca.example.test", "https://old.example.test:8443"
 	ca := servertest.Start(t, "external_url="+external, "former_urls="+former)
 	for _, host := range []string{"ca.example.test", "evil.example", "127.0.0.1:9443", ""} {
-		resp := do(t, ca, http.MethodGet, ca.DirectoryURL, http.Header{"Host": {host}, "X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Proto": {"http"}, "Forwarded": {"host=evil.example"}}, "")
+		resp := do(t, ca, http.MethodGet, ca.DirectoryURL, http.Header{"Host": {host}, "X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Proto": {"http"}, "Forwarded": {"host=evil.example"}})
 		if body := succeeded(t, resp, http.StatusOK); body["newOrder"] != external+"/acme/new-order" {
 			t.Errorf("Host %q: newOrder is %v", host, body["newOrder"])
 		}
