@@ -51,10 +51,10 @@ func TestKill(t *testing.T) {
 			killed++
 		}
 		ca.start(t)
+		ca.settled(t) // before it answered for the first time
 		l.resume(t)
 		l.checkAccounts(t, l.accounts[accounts:])
 		checkInventory(t, ca.certificates(t), l.tickets, abandoned)
-		ca.settled(t)
 		if t.Failed() {
 			t.Fatalf("after kill %d, at %+v\n%s", killed, at, ca.process.log)
 		}
