@@ -94,7 +94,7 @@ func testNewNonce(t *testing.T, ca *servertest.CA) {
 func testPreflight(t *testing.T, ca *servertest.CA) {
 	resp := do(t, ca, http.MethodOptions, ca.BaseURL+"/acme/new-order", http.Header{
 		"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"content-type"},
-	}, "")
+	})
 	if resp.Status != http.StatusNoContent || resp.Header.Get("Access-Control-Allow-Origin") != "*" ||
 		!strings.Contains(resp.Header.Get("Access-Control-Allow-Methods"), "POST") ||
 		!strings.EqualFold(resp.Header.Get("Access-Control-Allow-Headers"), "content-type") {
