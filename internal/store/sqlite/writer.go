@@ -151,7 +151,7 @@ func (w *writer) commit(group []*member) {
 // A member's own error, of one that wrote nothing, is left in it.
 func (w *writer) attempt(group []*member) error {
 	if _, err := w.conn.exec("BEGIN IMMEDIATE"); err != nil {
-		return unavailable(err)
+		return errors.Join(unavailable(err), w.rollback()) // one that an earlier rollback could not end
 	}
 	for _, m := range group {
 		if err := w.runMember(m); err != nil {
