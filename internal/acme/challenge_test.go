@@ -346,7 +346,7 @@ func testAnsweringAtOnce(t *testing.T, ca *servertest.CA) {
 	})
 	waiting := time.AfterFunc(300*time.Millisecond, func() { close(enough) })
 	defer waiting.Stop()
-	answers := atOnce(t, parallel, func(int) (*acmetest.Response, error) {
+	answers := atOnce(t, func(int) (*acmetest.Response, error) {
 		return client.PostRaw(t.Context(), offered.URL, []byte("{}"), nil)
 	})
 	for _, answer := range answers {

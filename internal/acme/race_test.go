@@ -14,13 +14,13 @@ import (
 	"chancery/internal/server/servertest"
 )
 
-// atOnce calls f so many times at the same moment and returns the answers.
-func atOnce(t *testing.T, times int, f func(int) (*acmetest.Response, error)) []*acmetest.Response {
+// atOnce calls f several times at the same moment and returns the answers.
+func atOnce(t *testing.T, f func(int) (*acmetest.Response, error)) []*acmetest.Response {
 	t.Helper()
-	answers := make([]*acmetest.Response, times)
+	answers := make([]*acmetest.Response, parallel)
 	start := make(chan struct{})
 	var all sync.WaitGroup
-	for i := range times {
+	for i := range parallel {
 		all.Go(func() {
 			<-start
 			resp, err := f(i)
@@ -60,7 +60,7 @@ func TestNonceRace(t *testing.T) {
 		header, err := client.Header(t.Context(), client.AccountURL)
 		check(t, err)
 		body := acmetest.Sign(client.Key, header, nil)
-		answers := atOnce(t, parallel, func(int) (*acmetest.Response, error) {
+		answers := atOnce(t, func(int) (*acmetest.Response, error) {
 			return client.Do(t.Context(), http.MethodPost, client.AccountURL, "application/jose+json", body)
 		})
 		if count(answers, http.StatusOK) != 1 || count(answers, http.StatusBadRequest) != parallel-1 {
@@ -80,7 +80,7 @@ func TestAccountRace(t *testing.T) {
 	ca := servertest.Start(t)
 	for range rounds {
 		client := ca.NewClient()
-		answers := atOnce(t, parallel, func(int) (*acmetest.Response, error) {
+		answers := atOnce(t, func(int) (*acmetest.Response, error) {
 			return client.PostRaw(t.Context(), client.Directory.NewAccount, []byte("{}"), nil)
 		})
 		if count(answers, http.StatusCreated) != 1 || count(answers, http.StatusOK) != parallel-1 {
@@ -107,7 +107,7 @@ func TestFinalizeRace(t *testing.T) {
 	}
 	for round := range rounds {
 		made := readyOrder(t, ca, client, names, nil)
-		answers := atOnce(t, parallel, func(i int) (*acmetest.Response, error) {
+		answers := atOnce(t, func(i int) (*acmetest.Response, error) {
 			return client.PostRaw(t.Context(), made.Finalize, encode(t, payloads[i]), nil)
 		})
 		if count(answers, http.StatusOK) != 1 {
