@@ -229,6 +229,33 @@ func TestReloadAndChanges(t *testing.T) {
 	}
 }
 
+// Only a restart moves the listener, and until then URLs must lead to it.
+func TestReloadKeepsURLsOfListener(t *testing.T) {
+	for _, test := range []struct{ before, after, external string }{
+		{"listen: 10.0.0.1:443", "listen: 10.0.0.2:8443", "https://10.0.0.1"},
+		{"listen: :8443\nnames: [a.corp]", "listen: :9443\nnames: [b.corp]", "https://b.corp:8443"},
+		{"listen: :8443\nnames: [a.corp]", "listen: 10.0.0.1:443", "https://a.corp:8443"},
+		{"listen: 127.0.0.1:0", "listen: 127.0.0.1:8443", ""},
+		{"listen: 10.0.0.1:443", "listen: 10.0.0.2:443\nexternal_url: https://c.corp", "https://c.corp"},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, FileName)
+		writeFile(t, path, "http_listen: ''\n"+test.before)
+		old, err := Load(LoadOptions{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, path, "http_listen: ''\n"+test.after)
+		next, err := old.Reload()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next.ExternalURL != test.external {
+			t.Errorf("from %q to %q: %q, want %q", test.before, test.after, next.ExternalURL, test.external)
+		}
+	}
+}
+
 func TestURLsAndNames(t *testing.T) {
 	for _, test := range []struct{ set, external, names string }{
 		{"", "https://127.0.0.1:9443", "ip:127.0.0.1"},

@@ -48,9 +48,25 @@ func Load(o LoadOptions) (*Config, error) {
 	return load(o, filepath.Base(file), data)
 }
 
-// Reload loads the configuration again from where it came from. The error is
-// that of Load, and c stays as it is.
-func (c *Config) Reload() (*Config, error) { return Load(c.options) }
+// Reload loads the configuration again from where it came from, for the server
+// that was started with c and listens where c says. The error is that of Load,
+// and c stays as it is.
+func (c *Config) Reload() (*Config, error) {
+	next, err := Load(c.options)
+	if err == nil && next.derivedURL {
+		next.followListener(c)
+	}
+	return next, err
+}
+
+// followListener derives ExternalURL from where the server started with c
+// listens, which only a restart changes: URLs must not lead elsewhere before.
+func (c *Config) followListener(started *Config) {
+	c.ExternalURL = ""
+	if c.ExternalURL = c.BaseURL("https", started.Listen); c.ExternalURL == "" {
+		c.ExternalURL = started.ExternalURL
+	}
+}
 
 // Parse reads a configuration file from memory, with DIR "."; name stands for
 // it in errors.
@@ -100,7 +116,7 @@ func (c *Config) complete() {
 	if !filepath.IsAbs(c.Store.Path) {
 		c.Store.Path = filepath.Join(c.Dir, c.Store.Path)
 	}
-	if c.ExternalURL == "" {
+	if c.derivedURL = c.ExternalURL == ""; c.derivedURL {
 		c.ExternalURL = c.BaseURL("https", c.Listen)
 	}
 }

@@ -70,8 +70,9 @@ type Config struct {
 	// Compiled are the Profiles, ready for use.
 	Compiled map[string]*profile.Profile `yaml:"-"`
 
-	options LoadOptions
-	sources map[string]source // of what was set, by key; sections included
+	options    LoadOptions
+	sources    map[string]source // of what was set, by key; sections included
+	derivedURL bool              // ExternalURL follows from Names and Listen
 }
 
 // Log says what is logged, and how.
