@@ -54,6 +54,7 @@ func crashChild(path string) {
 
 // TestKill kills a process in the middle of load, 20 times, on one store.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "chancery.db")
 	program, err := os.Executable()
 	if err != nil {

@@ -136,6 +136,7 @@ func until(t *testing.T, what string, condition func() bool) {
 // TestPowerLoss cuts the power again and again in the middle of load: nothing
 // that was acknowledged is lost, whatever became of the writes not yet synced.
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	d := newDisk(t)
 	s := d.open(t)
 	err := update(t.Context(), s, "make checkpoints frequent", func(c *conn) error { return c.WALAutoCheckpoint(20) })
@@ -163,6 +164,7 @@ func TestDiskFaults(t *testing.T) {
 		"all goes wrong": {write: sqlite3.IOERR_WRITE, sync: sqlite3.IOERR_FSYNC},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := newDisk(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			s := d.open(t)
