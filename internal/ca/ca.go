@@ -93,7 +93,6 @@ type Authority struct {
 	deps     Deps
 	issuer   *profile.Issuer // deps.Issuer as profiles know it
 	profiles atomic.Pointer[map[string]*profile.Profile]
-	wake     chan struct{} // holds one token when an intent waits to be settled
 	stopping chan struct{} // closed when Run is to end
 	work     sync.WaitGroup
 }
@@ -108,7 +107,7 @@ func New(deps Deps) (*Authority, error) {
 	if err != nil {
 		return nil, failure.Wrap("set up the authority", err)
 	}
-	a := &Authority{deps: deps, issuer: issuer, wake: make(chan struct{}, 1), stopping: make(chan struct{})}
+	a := &Authority{deps: deps, issuer: issuer, stopping: make(chan struct{})}
 	a.SetProfiles(deps.Profiles)
 	return a, nil
 }

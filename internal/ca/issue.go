@@ -127,7 +127,6 @@ func (a *Authority) finish(ctx context.Context, d *draft) (store.Certificate, er
 		a.observe(d.request.Profile, "failed")
 		a.deps.Log.LogAttrs(ctx, slog.LevelError, "couldn't finish an issuance; it goes on with a new serial",
 			slog.String("serial", d.intent.Serial.String()), slog.String("owner", d.intent.Owner.ID), slog.Any("error", err))
-		a.wakeSettler()
 		return store.Certificate{}, (&failure.Error{
 			Op: "sign certificate", Kind: failure.Unavailable, Err: err, RetryAfter: settleEvery,
 			Public: "the CA could not sign just now; the request is kept and goes on by itself",

@@ -32,15 +32,7 @@ func (a *Authority) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-		case <-a.wake:
 		}
-	}
-}
-
-func (a *Authority) wakeSettler() {
-	select {
-	case a.wake <- struct{}{}:
-	default:
 	}
 }
 
