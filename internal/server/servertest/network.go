@@ -17,7 +17,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -155,21 +154,6 @@ func (h *Host) Handle(path string, page http.HandlerFunc) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.pages[path] = page
-}
-
-// Fail answers a path with 404 so many times. Before the last of these is
-// sent, next is called; after that the channel is closed.
-func (h *Host) Fail(path string, times int, next func()) <-chan struct{} {
-	done := make(chan struct{})
-	var count atomic.Int64
-	h.Handle(path, func(w http.ResponseWriter, r *http.Request) {
-		if count.Add(1) == int64(times) {
-			next()
-			defer close(done)
-		}
-		http.NotFound(w, r)
-	})
-	return done
 }
 
 // ChallengePath is where http-01 looks for a token.
