@@ -55,9 +55,8 @@ func listenSetting(listen string) []string {
 
 // service says how serve behaves.
 type service struct {
-	quiet  bool                           // on a terminal, log warnings only
-	load   func() (*config.Config, error) // reads the configuration again; nil for c.Reload
-	opened func(*server.Server) error     // called once it listens; may be nil
+	quiet  bool                       // on a terminal, log warnings only
+	opened func(*server.Server) error // called once it listens; may be nil
 }
 
 // serve serves until ctx is done.
@@ -82,11 +81,8 @@ func (a *app) serve(ctx context.Context, c *config.Config, how service) error {
 	} else {
 		adjustable = level
 	}
-	if how.load == nil {
-		how.load = c.Reload
-	}
 	s, err := server.Open(ctx, server.Options{
-		Config: c, Load: how.load, Log: log, Level: adjustable, Audit: audit, Version: versionText(),
+		Config: c, Load: c.Reload, Log: log, Level: adjustable, Audit: audit, Version: versionText(),
 	})
 	if err != nil {
 		return err

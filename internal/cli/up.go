@@ -61,12 +61,11 @@ func (a *app) ensureAuthority(c *config.Config) (passphrase string, err error) {
 }
 
 func (a *app) up(cmd *cobra.Command, passphrase string) error {
-	load := func() (*config.Config, error) { return a.configWithLoopback() }
-	c, err := load()
+	c, err := a.configWithLoopback()
 	if err != nil {
 		return err
 	}
-	return a.serve(cmd.Context(), c, service{quiet: true, load: load, opened: func(s *server.Server) error {
+	return a.serve(cmd.Context(), c, service{quiet: true, opened: func(s *server.Server) error {
 		return a.welcome(s, passphrase)
 	}})
 }
@@ -77,16 +76,7 @@ const loopbackAllowed = "validation.allow=127.0.0.0/8,::1/128"
 // configWithLoopback is the configuration with loopback targets allowed,
 // unless somebody has set what is allowed.
 func (a *app) configWithLoopback() (*config.Config, error) {
-	c, err := a.config()
-	if err != nil {
-		return nil, err
-	}
-	for _, setting := range c.Settings() {
-		if setting.Key == "validation.allow" && setting.Source != "default" {
-			return c, nil
-		}
-	}
 	options := a.loadOptions()
-	options.Set = append(options.Set[:len(options.Set):len(options.Set)], loopbackAllowed)
+	options.Defaults = []string{loopbackAllowed}
 	return config.Load(options)
 }

@@ -201,6 +201,24 @@ func TestLoadFindsItsFile(t *testing.T) {
 	}
 }
 
+func TestDefaultsOfTheCaller(t *testing.T) {
+	for _, test := range []struct{ file, allow, source string }{
+		{"", "127.0.0.0/8,::1/128", "default"},
+		{"validation: {allow: [10.0.0.0/8]}", "10.0.0.0/8", FileName + ":1"},
+		{"validation: {allow: []}", "", FileName + ":1"},
+	} {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, FileName), test.file)
+		c, err := Load(LoadOptions{Dir: dir, Defaults: []string{"validation.allow=127.0.0.0/8,::1/128"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.byKey()["validation.allow"]; got.Value != test.allow || got.Source != test.source {
+			t.Errorf("%q: %+v", test.file, got)
+		}
+	}
+}
+
 func TestReloadAndChanges(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, FileName)

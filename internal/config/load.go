@@ -26,10 +26,11 @@ const maxFile = 64 << 10
 
 // LoadOptions say where the configuration comes from.
 type LoadOptions struct {
-	Dir     string   // the directory of the CA; "" for that of File
-	File    string   // the configuration file, which must exist; "" for Dir/chancery.yaml, which need not
-	Set     []string // KEY=VALUE; the last for a key wins
-	Environ []string // NAME=VALUE as os.Environ has it; only CHANCERY_… is looked at
+	Dir      string   // the directory of the CA; "" for that of File
+	File     string   // the configuration file, which must exist; "" for Dir/chancery.yaml, which need not
+	Defaults []string // KEY=VALUE, in the place of what is built in
+	Set      []string // KEY=VALUE; the last for a key wins
+	Environ  []string // NAME=VALUE as os.Environ has it; only CHANCERY_… is looked at
 }
 
 // Load reads the configuration, fills in its defaults and checks it. Mistakes
@@ -91,11 +92,12 @@ func load(o LoadOptions, name string, data []byte) (*Config, error) {
 	l := &loader{config: defaults()}
 	l.config.Dir, l.config.options = o.Dir, o
 	l.lines = strings.Split(string(data), "\n")
+	l.applySet(o.Defaults, source{})
 	if !l.readYAML(name, data) {
 		return nil, l.err()
 	}
 	l.applyEnviron(o.Environ)
-	l.applySet(o.Set)
+	l.applySet(o.Set, source{kind: fromSet})
 	l.fillProfiles()
 	l.check()
 	if err := l.err(); err != nil {
