@@ -68,6 +68,11 @@ func TestDeadTargets(t *testing.T) {
 					t.Errorf("the error is %v", problem)
 				}
 			}
+			stored, err := ca.Store().Authorization(t.Context(), idOf(made.Authorizations[0]))
+			check(t, err)
+			if len(stored.Attempts) != 2 {
+				t.Errorf("there were %d attempts", len(stored.Attempts))
+			}
 			if took := time.Since(began); took > 15*time.Second {
 				t.Errorf("it took %v", took)
 			}
