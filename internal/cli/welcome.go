@@ -45,7 +45,10 @@ Get a certificate for {{.Name}}:
         tls {
             issuer acme {
                 dir {{.Directory}}
-                trusted_roots {{.Root}}
+                trusted_roots {{.CaddyRoot}}
+                {{- range .CaddyPorts}}
+                {{.}}
+                {{- end}}
                 {{- if .EAB}}
                 eab KID HMAC
                 {{- end}}
@@ -64,6 +67,8 @@ type welcomeFacts struct {
 	Sudo                                     string // "" for root
 	Loopback, EAB                            bool
 	Name, CertbotPort, LegoPort              string
+	CaddyRoot                                string
+	CaddyPorts                               []string // lines
 }
 
 func (a *app) welcome(s *server.Server, passphrase string) error {
@@ -84,7 +89,7 @@ func factsFor(c *config.Config, certificate *x509.Certificate, directory, passph
 		return welcomeFacts{}, err
 	}
 	facts := welcomeFacts{
-		Directory: directory, Root: shellWord(root), Fingerprint: hierarchy.Fingerprint(certificate),
+		Directory: directory, Root: shellWord(root), CaddyRoot: caddyWord(root), Fingerprint: hierarchy.Fingerprint(certificate),
 		Passphrase: passphrase, EAB: c.ACME.EABRequired, Name: exampleName(directory),
 	}
 	if os.Geteuid() != 0 {
@@ -95,6 +100,10 @@ func factsFor(c *config.Config, certificate *x509.Certificate, directory, passph
 	}
 	if port := c.Validation.HTTPPort; port != 80 {
 		facts.CertbotPort, facts.LegoPort = fmt.Sprintf(" --http-01-port %d", port), fmt.Sprintf(" --http.port :%d", port)
+		facts.CaddyPorts = append(facts.CaddyPorts, fmt.Sprintf("alt_http_port %d", port))
+	}
+	if port := c.Validation.TLSPort; port != 443 {
+		facts.CaddyPorts = append(facts.CaddyPorts, fmt.Sprintf("alt_tlsalpn_port %d", port))
 	}
 	return facts, nil
 }
@@ -120,11 +129,24 @@ func exampleName(directory string) string {
 	return u.Hostname()
 }
 
+// isPlain reports whether a path needs no quotes.
+func isPlain(path string) bool {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+"
+	return strings.Trim(path, plain) == ""
+}
+
 // shellWord quotes a path for a shell where it must be.
 func shellWord(path string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+"
-	if strings.Trim(path, plain) == "" {
+	if isPlain(path) {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+// caddyWord quotes a path for a Caddyfile where it must be.
+func caddyWord(path string) string {
+	if isPlain(path) {
+		return path
+	}
+	return `"` + strings.ReplaceAll(path, `"`, `\"`) + `"`
 }

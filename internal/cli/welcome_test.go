@@ -15,6 +15,20 @@ func TestExampleName(t *testing.T) {
 	}
 }
 
+// Caddy knows no single quotes: "caddy adapt" takes them for part of the path.
+func TestCaddyWord(t *testing.T) {
+	for path, want := range map[string]string{
+		"/var/lib/chancery/root.pem": "/var/lib/chancery/root.pem",
+		"/home/my ca/root.pem":       `"/home/my ca/root.pem"`,
+		"/home/o'hara/root.pem":      `"/home/o'hara/root.pem"`,
+		`/home/"ca"/root.pem`:        `"/home/\"ca\"/root.pem"`,
+	} {
+		if got := caddyWord(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
 func TestShellWord(t *testing.T) {
 	for path, want := range map[string]string{
 		"/var/lib/chancery/root.pem": "/var/lib/chancery/root.pem",
