@@ -130,6 +130,13 @@ func (a *app) passphrase(dir string, from passphraseSource) (passphrase []byte, 
 	return []byte(text), path, nil
 }
 
+// tellPassphrase says where a generated passphrase is; "" for none.
+func (a *app) tellPassphrase(path string) {
+	if path != "" {
+		fmt.Fprintf(a.Out, "\nThe passphrase of the root's key was generated into\n  %s\nMove it, and %s, to a safe place away from this machine: serving needs neither.\n", path, hierarchy.RootKeyFile)
+	}
+}
+
 func readPassphrase(path string) ([]byte, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {

@@ -103,17 +103,18 @@ func (a *app) init(c *config.Config, f initFlags) error {
 	if err := a.showAuthority(c); err != nil {
 		return err
 	}
-	if passphrase != "" {
-		fmt.Fprintf(a.Out, "\nThe passphrase of the root's key was generated into\n  %s\nMove it, and %s, to a safe place away from this machine: serving needs neither.\n", passphrase, hierarchy.RootKeyFile)
-	}
+	a.tellPassphrase(passphrase)
 	a.showNext(c)
 	return nil
 }
 
 func (a *app) initRequest(c *config.Config, path string) error {
 	if _, err := os.Lstat(path); err == nil {
-		if agreed, err := a.confirm(path + " exists; replace it?"); err != nil || !agreed {
+		switch agreed, err := a.confirm(path + " exists; replace it?"); {
+		case err != nil:
 			return err
+		case !agreed:
+			return fmt.Errorf("%s stays as it is, and nothing was created", path)
 		}
 	}
 	var request []byte

@@ -65,9 +65,15 @@ func (a *app) up(cmd *cobra.Command, passphrase string) error {
 	if err != nil {
 		return err
 	}
-	return a.serve(cmd.Context(), c, service{quiet: true, opened: func(s *server.Server) error {
+	welcomed := false
+	err = a.serve(cmd.Context(), c, service{quiet: true, opened: func(s *server.Server) error {
+		welcomed = true
 		return a.welcome(s, passphrase)
 	}})
+	if !welcomed { // a next run doesn't know that the CA is new
+		a.tellPassphrase(passphrase)
+	}
+	return err
 }
 
 // loopbackAllowed is what "up" adds to what validations may reach.
