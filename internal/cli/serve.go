@@ -81,6 +81,9 @@ func (a *app) serve(ctx context.Context, c *config.Config, how service) error {
 	} else {
 		adjustable = level
 	}
+	hangup := make(chan os.Signal, 1) // from here on: until somebody listens, the signal ends the process
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	s, err := server.Open(ctx, server.Options{
 		Config: c, Load: c.Reload, Log: log, Level: adjustable, Audit: audit, Version: versionText(),
 	})
@@ -94,21 +97,19 @@ func (a *app) serve(ctx context.Context, c *config.Config, how service) error {
 	}
 	log.Info("serving", "directory", s.DirectoryURL(), "dir", c.Dir, "version", versionText())
 	reloading, stopReloading := context.WithCancel(ctx)
-	done := reloadOnHangup(reloading, s, log)
+	done := reloadOn(reloading, hangup, s, log)
 	err = s.Serve(ctx)
 	stopReloading()
 	<-done
 	return err
 }
 
-// reloadOnHangup reloads at every SIGHUP until ctx is done; then the channel
-// is closed.
-func reloadOnHangup(ctx context.Context, s *server.Server, log *slog.Logger) <-chan struct{} {
-	hangup, done := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(hangup, syscall.SIGHUP)
+// reloadOn reloads at every signal until ctx is done; then the channel it
+// returns is closed.
+func reloadOn(ctx context.Context, hangup <-chan os.Signal, s *server.Server, log *slog.Logger) <-chan struct{} {
+	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer signal.Stop(hangup)
 		for {
 			select {
 			case <-ctx.Done():
