@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/ncruces/go-sqlite3"
@@ -106,6 +107,9 @@ func (w *writer) run() {
 	defer close(w.ended)
 	group := make([]*member, 0, maxGroup)
 	for first := range w.queue {
+		// Goroutines that are ready to run may be about to bring steps: with
+		// them in the group there are fewer commits. An idle server loses nothing.
+		runtime.Gosched()
 		group = w.waiting(append(group[:0], first))
 		w.commit(group)
 	}
