@@ -267,7 +267,7 @@ func together(bad []Problem) error {
 // authorizationsFor gives the order its authorizations: proofs of the same
 // account that can still be used, and new ones, which it returns.
 func (d *Door) authorizationsFor(ctx context.Context, r *request, order *store.Order) ([]store.Authorization, error) {
-	proven, err := d.deps.Store.ValidAuthorizations(ctx, r.account.ID, order.Identifiers, order.Created.Add(reuseMargin))
+	proven, err := d.deps.Store.ValidAuthorizations(ctx, r.account.ID, order.Identifiers, order.Created.Add(min(reuseMargin, r.AuthorizationLifetime/4)))
 	if err != nil {
 		return nil, failure.Wrap("look for proofs", err)
 	}
@@ -290,7 +290,8 @@ func (d *Door) authorizationsFor(ctx context.Context, r *request, order *store.O
 	return fresh, together(bad)
 }
 
-// reuseMargin is how long a proof must still hold to be used for a new order.
+// reuseMargin is how long a proof must still hold to be used for a new order,
+// where proofs hold much longer than that.
 const reuseMargin = 5 * time.Minute
 
 func (d *Door) draftAuthorization(r *request, name identifier.Identifier, now, expires time.Time) (store.Authorization, error) {
