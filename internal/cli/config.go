@@ -24,6 +24,9 @@ func newConfigCheck(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			for _, warning := range c.Warnings {
+				fmt.Fprintf(a.Err, "warning: %s\n", warning)
+			}
 			fmt.Fprintf(a.Out, "the configuration of %s is good\n", c.Dir)
 			return nil
 		},

@@ -107,6 +107,9 @@ func (l *loader) compileProfiles() {
 			continue
 		}
 		l.config.Compiled[name] = compiled
+		if name == l.config.DefaultProfile && compiled.Spec.Restricted {
+			l.warn("profiles."+name+".restricted", "this is the profile of requesters that name none, so those whose grant does not name it get nothing; choose another default_profile")
+		}
 	}
 }
 

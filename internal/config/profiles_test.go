@@ -98,7 +98,7 @@ func TestProfileMistakes(t *testing.T) {
 		"basic_constraints: {ca: true}":                                                              `x.yaml:2:27: profiles.p.basic_constraints.ca: a CA needs a subject`,
 		"basic_constraints: {path_length: 2}":                                                        `x.yaml:2:27: profiles.p.basic_constraints.path_length: only CAs have a path length`,
 		"basic_constraints: {path_length: -1}":                                                       `profiles.p.basic_constraints.path_length: -1 is too little; make it 0 or more`,
-		"doors: [acme, fax]":                                                                          `profiles.p.doors[1]: there is no door "fax"; write acme`,
+		"doors: [acme, fax]":                                                                         `profiles.p.doors[1]: there is no door "fax"; write acme`,
 		"{doors: [acme], san: {types: [email]}}":                                                     `x.yaml:2:7: profiles.p.doors: nobody may use this profile: these doors prove no names of the types email`,
 		"{key_usages: [digitalSignature], basic_constraints: {ca: true}, subject: {common_name: x}}": `profiles.p.key_usages: a certificate authority needs keyCertSign`,
 		"issuer: other": `x.yaml:2:7: profiles.p.issuer: there is no issuer "other"`,
@@ -113,6 +113,13 @@ func TestProfileMistakes(t *testing.T) {
 		if problem, ok := errors.AsType[*Problem](err); !ok || !strings.Contains(err.Error(), want) || problem.from.line != 2 {
 			t.Errorf("%s:\n%v\nwant %s", text, err, want)
 		}
+	}
+}
+
+func TestRestrictedDefaultIsWarnedOf(t *testing.T) {
+	c, err := Parse("x.yaml", []byte("profiles:\n  tls-server:\n    restricted: true\n"))
+	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].Error(), "x.yaml:3:5: profiles.tls-server.restricted: ") {
+		t.Errorf("%v, %v", c, err)
 	}
 }
 

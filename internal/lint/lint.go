@@ -5,6 +5,9 @@
 package lint
 
 import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,8 +92,7 @@ func broken(found []string) error {
 
 // findings runs the lints of the set that apply to the certificate.
 func findings(lints []*zlint.CertificateLint, tbs, algorithm []byte) (errors, warnings []string, err error) {
-	// The signature is not looked at, only that there is one.
-	cert, err := x509.ParseCertificate(x509der.Assemble(tbs, algorithm, make([]byte, 64)))
+	cert, err := x509.ParseCertificate(x509der.Assemble(tbs, algorithm, placeholder(algorithm)))
 	if err != nil {
 		return nil, nil, failure.New(failure.Internal, "couldn't lint the certificate: it does not parse").Because(err)
 	}
@@ -107,6 +109,17 @@ func findings(lints []*zlint.CertificateLint, tbs, algorithm []byte) (errors, wa
 		}
 	}
 	return errors, warnings, nil
+}
+
+// placeholder stands in for the signature. Lints look at its length only, from
+// which they guess the curve of the key that signs.
+func placeholder(algorithm []byte) []byte {
+	for curve, length := range map[elliptic.Curve]int{elliptic.P384(): 102, elliptic.P521(): 138} {
+		if named, _, err := x509der.SignatureAlgorithm(&ecdsa.PublicKey{Curve: curve}); err == nil && bytes.Equal(named, algorithm) {
+			return make([]byte, length)
+		}
+	}
+	return make([]byte, 64)
 }
 
 func describe(lint *zlint.CertificateLint, result *zlint.LintResult) string {

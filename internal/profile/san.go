@@ -50,13 +50,22 @@ func normalOf(typ identifier.Type) func(string) (string, error) {
 	}
 }
 
-// names are the subject alternative names of a certificate.
-func (p *Profile) names(e *evaluation, asked []identifier.Identifier) ([]identifier.Identifier, error) {
+// CheckNames returns a failure of kind Unsupported unless the profile takes
+// names of such types. Doors call it early; ToBeSigned calls it again.
+func (p *Profile) CheckNames(asked []identifier.Identifier) error {
 	for _, id := range asked {
 		if !slices.Contains(p.Spec.SAN.Types, string(id.Type)) {
-			return nil, failure.New(failure.Unsupported, "the profile %s takes no names like %s; it takes those of the types %s",
+			return failure.New(failure.Unsupported, "the profile %s takes no names like %s; it takes those of the types %s",
 				p.Name, id, strings.Join(p.Spec.SAN.Types, ", "))
 		}
+	}
+	return nil
+}
+
+// names are the subject alternative names of a certificate.
+func (p *Profile) names(e *evaluation, asked []identifier.Identifier) ([]identifier.Identifier, error) {
+	if err := p.CheckNames(asked); err != nil {
+		return nil, err
 	}
 	names := asked
 	if p.Spec.SAN.OmitIdentifiers {
