@@ -69,7 +69,7 @@ func newRoad(t *testing.T, constraints policy.NameConstraints) *road {
 	t.Helper()
 	r := &road{}
 	r.clock.Store(time.Now().UnixMilli())
-	key, certificate := selfSigned(t, r.now())
+	key, certificate := newCA(t, r.now())
 	local, err := issuer.NewLocal(key, []*x509.Certificate{certificate})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func newRoad(t *testing.T, constraints policy.NameConstraints) *road {
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	r.Authority, err = ca.New(ca.Deps{
-		Store: r.store, Issuer: r.issuer, Policy: &policy.Policy{Constraints: constraints}, Profiles: profiles,
+		Store: r.store, Issuers: map[string]ca.Issuer{ca.DefaultIssuer: r.issuer}, Policy: &policy.Policy{Constraints: constraints}, Profiles: profiles,
 		Linter: lint.New(), CheckKey: keys.Check, Now: r.now, Rand: rand.Reader, Log: log, Auditor: observe.NewAuditor(log),
 	})
 	if err != nil {
@@ -99,7 +99,7 @@ func newRoad(t *testing.T, constraints policy.NameConstraints) *road {
 	return r
 }
 
-func selfSigned(t *testing.T, now time.Time) (crypto.Signer, *x509.Certificate) {
+func newCA(t *testing.T, now time.Time) (crypto.Signer, *x509.Certificate) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -219,8 +219,8 @@ func profileIssuer(t *testing.T, r *road) *profile.Issuer {
 }
 
 func TestRefusalsUseNoKeyAndLeaveTheOrderReady(t *testing.T) {
-	r := newRoad(t, func([]identifier.Identifier) error { return nil })
-	forbidding := newRoad(t, func([]identifier.Identifier) error {
+	r := newRoad(t, func(string, []identifier.Identifier) error { return nil })
+	forbidding := newRoad(t, func(string, []identifier.Identifier) error {
 		return failure.New(failure.Rejected, "outside of the name constraints")
 	})
 	for name, test := range map[string]struct {
