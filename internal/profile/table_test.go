@@ -166,6 +166,37 @@ func TestMeshIntermediate(t *testing.T) {
 	}
 }
 
+// A profile passes the lints whatever its expressions read: where the facts of
+// samples don't do, something of the right form stands in.
+func TestSamplesStandIn(t *testing.T) {
+	set := compileAll(t, `
+profiles:
+  all:
+    subject:
+      country: {cel: token.c}
+      province: {cel: token.c}
+      locality: {cel: token.c}
+      postal_code: {cel: token.c}
+      street_address: {cel: token.c}
+      organization: {cel: token.c}
+      organizational_unit: {cel: token.c}
+      serial_number: {cel: token.c}
+      extra: [{oid: 2.5.4.12, value: {cel: token.c}}, {oid: 0.9.2342.19200300.100.1.25, value: {cel: token.c}}]
+    san: {types: [dns, ip, email, uri], dns: {cel: token.c}, ips: {cel: token.c}, emails: {cel: token.c}, uris: {cel: token.c}}
+    extensions:
+      - {oid: 1.2.3.4, value: {sequence: [{utf8: {cel: token.c}}, {int: {cel: token.c}}, {bool: {cel: token.c}}, {oid: {cel: token.c}}, {bytes: {cel: token.c}}, {der: {cel: token.c}}]}}
+  ca:
+    subject: {common_name: {cel: token.c}}
+    basic_constraints: {ca: true}
+    name_constraints: {permitted: {dns: {cel: token.c}, ips: {cel: token.c}, emails: {cel: token.c}, uris: {cel: token.c}}}
+`)
+	for _, name := range []string{"all", "ca"} {
+		if warnings, err := lint.New().Profile(set[name], newAuthority(t).issuer, now); err != nil || len(warnings) > 0 {
+			t.Errorf("%s: %v, %v", name, warnings, err)
+		}
+	}
+}
+
 // What requesters lack, and who may not, is told.
 func TestTableRefuses(t *testing.T) {
 	set := compileAll(t, profiles)
@@ -332,4 +363,16 @@ func shown(t *testing.T, cert *x509.Certificate) string {
 		}
 	}
 	return strings.Join(lines, "|")
+}
+
+// What an expression adds to the cost of a certificate.
+func BenchmarkExpression(b *testing.B) {
+	ca, p := newAuthority(b), compileAll(b, profiles)["spiffe"]
+	in := ca.input(b, nil, expr.Facts{Token: expr.Claims{"sub": "ns/web"}})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := p.ToBeSigned(in); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
