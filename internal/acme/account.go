@@ -184,8 +184,10 @@ func (d *Door) draftAccount(ctx context.Context, r *request, wanted newAccountRe
 		return fresh, err
 	}
 	if r.TermsOfService != "" && !wanted.TermsOfServiceAgreed {
-		return fresh, newProblem(userActionRequired, "agree to the terms of service at %s", r.TermsOfService).
+		problem := newProblem(userActionRequired, "agree to the terms of service at %s", r.TermsOfService).
 			set("Link", "<"+r.TermsOfService+`>;rel="terms-of-service"`)
+		problem.Instance = r.TermsOfService // RFC 8555 §7.3.3: where a person can agree
+		return fresh, problem
 	}
 	if wanted.TermsOfServiceAgreed {
 		fresh.TermsAgreed = fresh.Created
@@ -219,7 +221,7 @@ func (d *Door) bind(ctx context.Context, r *request, raw json.RawMessage, fresh 
 
 // bindingProblem says what is wrong with a binding key; other errors stay.
 func bindingProblem(id string, err error) error {
-	reason := ""
+	var reason string
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		reason = "does not exist"

@@ -28,7 +28,7 @@ func TestAccounts(t *testing.T) {
 		"OrdersList":            testOrdersList,
 		"Strangers":             testStrangers,
 		"MemberNamesInAnyCase":  testMemberNamesInAnyCase,
-		"Trap5KeysOfAllKinds":   testKeysOfAllKinds,
+		"KeysOfAllKinds":        testKeysOfAllKinds,
 		"KeyChange":             testKeyChange,
 		"KeyChangeNineChecks":   testKeyChangeChecks,
 		"KeyChangeMovesPending": testKeyChangeMovesPending,
@@ -190,7 +190,7 @@ func testKeysOfAllKinds(t *testing.T, ca *servertest.CA) {
 }
 
 // accountKeys has a key for each algorithm. That on P-256 has coordinates with
-// leading zeros (trap 4).
+// leading zeros, which the thumbprint must keep.
 func accountKeys(t testing.TB) map[string]crypto.Signer {
 	t.Helper()
 	keys := map[string]crypto.Signer{}
@@ -209,7 +209,7 @@ func accountKeys(t testing.TB) map[string]crypto.Signer {
 		point, err := key.PublicKey.Bytes()
 		check(t, err)
 		if point[1] == 0 || point[33] == 0 {
-			keys["Trap4LeadingZeros"] = key
+			keys["ES256 with leading zeros"] = key
 			return keys
 		}
 	}

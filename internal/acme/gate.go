@@ -120,16 +120,13 @@ func (s *settings) baseOfHost(host string) string {
 }
 
 func (d *Door) writeProblem(w http.ResponseWriter, r *http.Request, problem *Problem) {
-	for name, values := range problem.header {
-		w.Header()[name] = values
-	}
 	d.annotate(r.Context(), "problem", strings.TrimPrefix(problem.Type, typePrefix))
 	d.annotate(r.Context(), "detail", problem.Detail)
 	if problem.Status >= 500 {
 		d.deps.Log.LogAttrs(r.Context(), slog.LevelError, "an ACME request failed",
 			slog.String("path", r.URL.Path), slog.Any("error", problem.cause))
 	}
-	d.write(w, r, &response{status: problem.Status, contentType: contentError, body: problem})
+	d.write(w, r, &response{status: problem.Status, contentType: contentError, header: problem.header, body: problem})
 }
 
 func (d *Door) write(w http.ResponseWriter, r *http.Request, resp *response) {

@@ -35,8 +35,8 @@ func granted(t testing.TB, ca *servertest.CA, name string, grant admin.Grant) ad
 	return made
 }
 
-// register asks for an account with the key.
-func register(t testing.TB, c *acmetest.Client, key admin.Binding) *acmetest.Response {
+// registerWith asks for an account with the key.
+func registerWith(t testing.TB, c *acmetest.Client, key admin.Binding) *acmetest.Response {
 	t.Helper()
 	secret, err := base64.RawURLEncoding.DecodeString(key.HMAC)
 	check(t, err)
@@ -52,7 +52,7 @@ func register(t testing.TB, c *acmetest.Client, key admin.Binding) *acmetest.Res
 func bound(t testing.TB, ca *servertest.CA, key admin.Binding) *acmetest.Client {
 	t.Helper()
 	c := ca.NewClient()
-	succeeded(t, register(t, c, key), http.StatusCreated)
+	succeeded(t, registerWith(t, c, key), http.StatusCreated)
 	return c
 }
 
@@ -199,7 +199,7 @@ func TestKeysWithoutPolicy(t *testing.T) {
 	if made := order(t, c, acmetest.DNS("www.example.test"), nil); made.Status != "pending" {
 		t.Errorf("the order is %+v", made)
 	}
-	refused(t, register(t, ca.NewClient(), key), http.StatusForbidden, "unauthorized", "was revoked")
+	refused(t, registerWith(t, ca.NewClient(), key), http.StatusForbidden, "unauthorized", "was revoked")
 }
 
 func TestMaxAccounts(t *testing.T) {
@@ -211,7 +211,7 @@ func TestMaxAccounts(t *testing.T) {
 	for range 12 {
 		c := ca.NewClient()
 		all.Go(func() {
-			if resp := register(t, c, key); resp.Status == http.StatusCreated {
+			if resp := registerWith(t, c, key); resp.Status == http.StatusCreated {
 				created.Add(1)
 			}
 		})
@@ -220,7 +220,7 @@ func TestMaxAccounts(t *testing.T) {
 	if created.Load() != 3 {
 		t.Errorf("%d accounts were made", created.Load())
 	}
-	refused(t, register(t, ca.NewClient(), key), http.StatusForbidden, "unauthorized", "has as many accounts as it may have")
+	refused(t, registerWith(t, ca.NewClient(), key), http.StatusForbidden, "unauthorized", "has as many accounts as it may have")
 }
 
 // TestDoorsAnswerAlike asks the same of every door and of `policy test`.

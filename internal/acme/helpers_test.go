@@ -1,6 +1,7 @@
 package acme_test
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -8,14 +9,20 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"chancery/internal/acme/acmetest"
 	"chancery/internal/server/servertest"
+	"chancery/internal/store"
+	"chancery/internal/validation/dnstest"
 )
 
 // check ends the test at an error.
@@ -208,10 +215,10 @@ func (i *issued) certID() string {
 	return acmetest.Encode(i.leaf.AuthorityKeyId) + "." + acmetest.Encode(serial)
 }
 
-// do sends a plain HTTP request.
-func do(t testing.TB, ca *servertest.CA, method, url string, header http.Header, body string) *acmetest.Response {
+// do sends a plain HTTP request without a body.
+func do(t testing.TB, ca *servertest.CA, method, url string, header http.Header) *acmetest.Response {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
 	check(t, err)
 	for name, values := range header {
 		req.Header[name] = values
@@ -280,4 +287,27 @@ func weakRSA(t testing.TB) crypto.Signer {
 	key, err := rsa.GenerateKey(rand.Reader, 1024)
 	check(t, err)
 	return key
+}
+
+// What a DNS server does with a name.
+var (
+	dropped  = dnstest.Fault{Drop: true}
+	refusing = dnstest.Fault{Rcode: dns.RcodeServerFailure}
+	working  = dnstest.Fault{}
+)
+
+// shrinkBacklog makes a listening socket's queue as short as can be.
+func shrinkBacklog(conn syscall.RawConn) (err error) {
+	controlErr := conn.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) })
+	return cmp.Or(err, controlErr)
+}
+
+type pkixExtension = pkix.Extension
+
+// certificates is how many the store has for a name.
+func certificates(t testing.TB, ca *servertest.CA, name string) int {
+	t.Helper()
+	found, err := ca.Store().ListCertificates(t.Context(), store.CertificateQuery{Name: name, Limit: 10_000})
+	check(t, err)
+	return len(found)
 }

@@ -68,11 +68,17 @@ func ParseJWS(body []byte) (*JWS, error) {
 
 func (j *JWS) parse(body []byte) error {
 	message, err := jwsOpen(body)
+	if message == nil {
+		return err
+	}
+	// The nonce counts even when the message has an extension that is refused.
+	nonce, nonceErr := jwsNonceOf(message.header)
+	j.Nonce = nonce
 	if err != nil {
 		return err
 	}
-	if j.Nonce, err = jwsNonceOf(message.header); err != nil {
-		return err
+	if nonceErr != nil {
+		return nonceErr
 	}
 	if j.Algorithm, err = message.algorithm(SignatureAlgorithms()); err != nil {
 		return err
@@ -188,7 +194,7 @@ type jwsMessage struct {
 // jwsOpen splits a message and reads its protected header. It refuses what
 // RFC 8555 §6.2 refuses: unprotected headers, several signatures, detached and
 // unencoded payloads; and every extension that must be understood, because the
-// gate understands none.
+// gate understands none. With the error about the last comes the message.
 func jwsOpen(text []byte) (*jwsMessage, error) {
 	if len(text) > jwsMaxSize {
 		return nil, jwsMalformed("the message is longer than %d bytes", jwsMaxSize)

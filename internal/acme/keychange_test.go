@@ -86,7 +86,7 @@ func testKeyChangeChecks(t *testing.T, ca *servertest.CA) {
 		"oldKey is another":                {func(r *rollover) { r.payload.(members)["oldKey"] = acmetest.JWK(other.Public()) }, 400, "malformed", "oldKey"},
 		"oldKey is missing":                {func(r *rollover) { delete(r.payload.(members), "oldKey") }, 400, "malformed", "oldKey"},
 		"the new key is the old":           {func(r *rollover) { r.use(client.Key) }, 409, "malformed", "belongs"},
-		"Trap14 the new key is an account": {func(r *rollover) { r.use(taken.Key) }, 409, "malformed", "belongs"},
+		"the new key is another account's": {func(r *rollover) { r.use(taken.Key) }, 409, "malformed", "belongs"},
 		"the new key is weak":              {func(r *rollover) { r.use(weakRSA(t)) }, 400, "badPublicKey", "1024"},
 	} {
 		t.Run(name, func(t *testing.T) {

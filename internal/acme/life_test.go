@@ -58,7 +58,7 @@ func testDirectory(t *testing.T, ca *servertest.CA) {
 	if signed.Header.Get("Replay-Nonce") == "" {
 		t.Error("POST-as-GET of the directory gives no nonce")
 	}
-	if resp := do(t, ca, http.MethodHead, ca.DirectoryURL, nil, ""); resp.Status != http.StatusOK || len(resp.Body) > 0 {
+	if resp := do(t, ca, http.MethodHead, ca.DirectoryURL, nil); resp.Status != http.StatusOK || len(resp.Body) > 0 {
 		t.Errorf("HEAD of the directory: %d", resp.Status)
 	}
 }
@@ -68,7 +68,7 @@ func testNewNonce(t *testing.T, ca *servertest.CA) {
 	seen := map[string]bool{}
 	for method, status := range map[string]int{http.MethodGet: http.StatusNoContent, http.MethodHead: http.StatusOK} {
 		for range 10 {
-			resp := do(t, ca, method, url, nil, "")
+			resp := do(t, ca, method, url, nil)
 			if resp.Status != status || len(resp.Body) > 0 {
 				t.Errorf("%s newNonce: %d %q, want %d", method, resp.Status, resp.Body, status)
 			}
@@ -94,13 +94,13 @@ func testNewNonce(t *testing.T, ca *servertest.CA) {
 func testPreflight(t *testing.T, ca *servertest.CA) {
 	resp := do(t, ca, http.MethodOptions, ca.BaseURL+"/acme/new-order", http.Header{
 		"Origin": {"https://app.example"}, "Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {"content-type"},
-	}, "")
+	})
 	if resp.Status != http.StatusNoContent || resp.Header.Get("Access-Control-Allow-Origin") != "*" ||
 		!strings.Contains(resp.Header.Get("Access-Control-Allow-Methods"), "POST") ||
 		!strings.EqualFold(resp.Header.Get("Access-Control-Allow-Headers"), "content-type") {
 		t.Errorf("preflight: %d %v", resp.Status, resp.Header)
 	}
-	resp = do(t, ca, http.MethodGet, ca.DirectoryURL, http.Header{"Origin": {"https://app.example"}}, "")
+	resp = do(t, ca, http.MethodGet, ca.DirectoryURL, http.Header{"Origin": {"https://app.example"}})
 	if resp.Header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(resp.Header.Get("Access-Control-Expose-Headers"), "Replay-Nonce") {
 		t.Errorf("CORS headers: %v", resp.Header)
 	}
@@ -115,7 +115,7 @@ func testMethods(t *testing.T, ca *servertest.CA) {
 		challenge(t, authorization(t, client, made.Authorizations[0]), "http-01").URL,
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete} {
-			resp := do(t, ca, method, url, nil, "")
+			resp := do(t, ca, method, url, nil)
 			if method == http.MethodHead {
 				if resp.Status != http.StatusMethodNotAllowed {
 					t.Errorf("HEAD %s: %d", url, resp.Status)
@@ -129,7 +129,7 @@ func testMethods(t *testing.T, ca *servertest.CA) {
 		}
 	}
 	for _, url := range []string{ca.DirectoryURL, client.Directory.NewNonce, client.Directory.RenewalInfo + "/AAAA.AAAA"} {
-		refused(t, do(t, ca, http.MethodPut, url, nil, ""), http.StatusMethodNotAllowed, "malformed", "GET")
+		refused(t, do(t, ca, http.MethodPut, url, nil), http.StatusMethodNotAllowed, "malformed", "GET")
 	}
 }
 

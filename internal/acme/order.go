@@ -88,18 +88,28 @@ func whyInvalid(order *store.Order, now time.Time) *Problem {
 			parts = append(parts, failure.Part{Identifier: authz.Name(), Kind: failure.Unauthorized, Public: "its authorization is " + string(status)})
 		}
 	}
-	switch len(parts) {
-	case 0:
+	if len(parts) == 0 {
 		return newProblem(malformed, "the order expired at %s", rfc3339(order.Expires))
-	case 1:
-		problem := problemOfReport(&failure.Report{Kind: parts[0].Kind, Text: parts[0].Identifier.Value + ": " + parts[0].Public})
-		problem.Identifier = &parts[0].Identifier
-		return problem
-	default:
-		problem := problemOfReport(&failure.Report{Text: "several identifiers were not proven", Parts: parts})
-		problem.Type, problem.Status = typePrefix+string(compound), statusOf(compound)
-		return problem
 	}
+	return notProven(parts)
+}
+
+// notProven names every identifier in a subproblem and none at the top level
+// (RFC 8555 §6.7.1), where people look for the reason.
+func notProven(parts []failure.Part) *Problem {
+	first := parts[0]
+	text := first.Public
+	if !strings.Contains(text, first.Identifier.Value) {
+		text = first.Identifier.Value + ": " + text
+	}
+	if len(parts) > 1 {
+		text = fmt.Sprintf("%d identifiers were not proven; the first: %s", len(parts), text)
+	}
+	problem := problemOfReport(&failure.Report{Kind: first.Kind, Text: text, Parts: parts})
+	if len(parts) > 1 {
+		problem.Type, problem.Status = typePrefix+string(compound), statusOf(compound)
+	}
+	return problem
 }
 
 // rfc3339 is a time as ACME writes it; "" for none.

@@ -15,7 +15,8 @@ import (
 	"chancery/internal/validation"
 )
 
-// reuseMargin is how long a proof must still hold to be used for a new order.
+// reuseMargin is how long a proof must still hold to be used for a new order,
+// where proofs hold much longer than that.
 const reuseMargin = 5 * time.Minute
 
 // given is the grant of the account that asks; nothing without one.
@@ -81,7 +82,7 @@ type proofs struct {
 }
 
 func (d *Door) findProofs(ctx context.Context, r *request, order *store.Order, g given) (found proofs, err error) {
-	after := order.Created.Add(reuseMargin)
+	after := order.Created.Add(min(reuseMargin, r.AuthorizationLifetime/4))
 	found.own, err = d.deps.Store.ValidAuthorizations(ctx, r.account.ID, order.Identifiers, after)
 	if err != nil {
 		return found, failure.Wrap("look for proofs", err)

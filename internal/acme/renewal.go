@@ -97,7 +97,8 @@ func (d *Door) jittered(delay time.Duration) time.Duration {
 	if _, err := io.ReadFull(d.deps.Rand, random[:]); err != nil {
 		return delay
 	}
-	return delay + time.Duration(binary.BigEndian.Uint32(random[:]))*renewalJitter/(1<<32)
+	share := float64(binary.BigEndian.Uint32(random[:])) / (1 << 32)
+	return delay + time.Duration(share*float64(renewalJitter))
 }
 
 // replaced checks the "replaces" of a new order (RFC 9773 §5). Whether another

@@ -75,18 +75,22 @@ func (f *folder) has(name string) bool {
 }
 
 // replace puts files, by their names, in the place of the old ones. The record
-// must be among them. A name that is missing leaves the old file.
+// must be among them. A name that is missing leaves the old file. All but the
+// record are given to the owner: who can write that can run commands.
 func (f *folder) replace(files map[string][]byte, owner *Owner) error {
 	for _, name := range folderFiles {
 		content, given := files[name]
 		if !given {
 			continue
 		}
-		mode := fs.FileMode(0o644)
-		if name == KeyFile {
+		mode, whose := fs.FileMode(0o644), owner
+		switch name {
+		case KeyFile:
 			mode = 0o600
+		case RecordFile:
+			whose = nil
 		}
-		if err := writeFile(f.staged(name), content, mode, owner); err != nil {
+		if err := writeFile(f.staged(name), content, mode, whose); err != nil {
 			return errors.Join(err, f.recover())
 		}
 	}
@@ -118,21 +122,50 @@ func (f *folder) recover() error {
 // writeFile writes a file, durably and as a whole: after a crash there is the
 // new one or the old one.
 func writeFile(path string, content []byte, mode fs.FileMode, owner *Owner) error {
-	dir := filepath.Dir(path)
-	file, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	temp, err := writeTemp(filepath.Dir(path), content, mode, owner)
+	if err == nil {
+		if err = os.Rename(temp, path); err != nil {
+			err = errors.Join(err, os.Remove(temp))
+		}
+	}
+	if err == nil {
+		err = keys.SyncDir(filepath.Dir(path))
+	}
 	if err != nil {
 		return fmt.Errorf("couldn't write %s: %w", path, err)
+	}
+	return nil
+}
+
+func writeTemp(dir string, content []byte, mode fs.FileMode, owner *Owner) (path string, err error) {
+	file, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	if err != nil {
+		return "", err
 	}
 	_, err = file.Write(content)
 	if err == nil && owner != nil {
 		err = file.Chown(owner.uid, owner.gid)
 	}
 	err = errors.Join(err, file.Chmod(mode), file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("couldn't write %s: %w", path, err), os.Remove(file.Name()))
+		return "", errors.Join(err, os.Remove(file.Name()))
 	}
-	return keys.SyncDir(dir)
+	return file.Name(), nil
+}
+
+// checkWritable finds out, before there is anything to lose, whether files can
+// be written to a directory and given to the owner.
+func checkWritable(dir string, owner *Owner) error {
+	temp, err := writeTemp(dir, nil, 0o600, owner)
+	if err == nil {
+		err = os.Remove(temp)
+	}
+	if err == nil {
+		return nil
+	}
+	failed := &Error{op: "write to " + dir, err: err}
+	if owner != nil && errors.Is(err, fs.ErrPermission) {
+		failed.hint = "only root can give files to others"
+	}
+	return failed
 }

@@ -90,6 +90,37 @@ func TestFilesHaveTheirModeAndOwner(t *testing.T) {
 	}
 }
 
+// A record can hold a command, so it is believed only when nobody else can have
+// written it.
+func TestRecordsOfOthersAreRefused(t *testing.T) {
+	for _, test := range []struct {
+		mode      fs.FileMode
+		owner, us int
+		says      string
+	}{
+		{0o644, 1000, 1000, ""},
+		{0o600, 0, 1000, ""},
+		{0o644, 0, 0, ""},
+		{0o644, 1000, 0, "user 1000"},
+		{0o644, 1000, 1001, "user 1000"},
+		{0o664, 0, 0, "0664"},
+		{0o646, 1000, 1000, "0646"},
+	} {
+		err := checkWriters(test.mode, test.owner, test.us)
+		if (err == nil) != (test.says == "") || err != nil && !strings.Contains(err.Error(), test.says) {
+			t.Errorf("mode %o of %d read by %d: %v, want %q", test.mode, test.owner, test.us, err, test.says)
+		}
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, RecordFile)
+	if err := errors.Join(os.WriteFile(path, []byte("{}"), 0o600), os.Chmod(path, 0o664)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadRecord(dir); err == nil || !strings.Contains(err.Error(), "0664") {
+		t.Errorf("writable for the group: %v", err)
+	}
+}
+
 func TestParseOwner(t *testing.T) {
 	for text, want := range map[string]Owner{
 		"0:0": {0, 0}, "root": {0, -1}, ":root": {-1, 0}, "root:": {0, -1}, "1234:56": {1234, 56},

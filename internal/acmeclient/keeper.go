@@ -128,6 +128,9 @@ func (j *job) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkWritable(j.folder.path, owner); err != nil {
+		return nil, err
+	}
 	key, isNew, err := j.key()
 	if err != nil {
 		return nil, err

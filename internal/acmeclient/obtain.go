@@ -81,32 +81,47 @@ func (c *Client) checkProfile(ctx context.Context, profile string) error {
 }
 
 // order places the order. Naming the certificate that is replaced is only a
-// courtesy: when the server refuses it, for the certificate is unknown, not
-// this account's or already replaced, or hands back an order of before, whose
-// key is gone, the order is placed without (RFC 9773 §5).
+// courtesy: when the server does not take it, the order is placed without (RFC
+// 9773 §5).
 func (c *Client) order(ctx context.Context, account acme.Account, r Request) (acme.Order, error) {
-	wanted := acme.Order{Profile: r.Profile}
+	const op = "order the certificate"
+	wanted := acme.Order{Profile: r.Profile, Replaces: c.replaces(ctx, r.Replaces)}
 	for _, name := range r.Names {
 		wanted.Identifiers = append(wanted.Identifiers, acme.Identifier{Type: string(name.Type), Value: name.Value})
 	}
-	directory, err := c.directory(ctx)
-	if err != nil {
-		return wanted, err
-	}
-	if r.Replaces != nil && directory.RenewalInfo != "" {
-		first := wanted
-		if first.Replaces, err = acme.ARIUniqueIdentifier(r.Replaces); err == nil {
-			placed, err := c.acme.NewOrder(ctx, account, first)
-			if err == nil && (placed.Status == acme.StatusPending || placed.Status == acme.StatusReady) {
-				return placed, nil
-			}
-			if err != nil && !isProblem(err, acme.ProblemTypeAlreadyReplaced, acme.ProblemTypeMalformed, acme.ProblemTypeUnauthorized) {
-				return placed, explain("order the certificate", err)
-			}
-		}
-	}
 	placed, err := c.acme.NewOrder(ctx, account, wanted)
-	return placed, explain("order the certificate", err)
+	if wanted.Replaces == "" || err == nil && isOpen(placed) || err != nil && !refusesReplaces(err) {
+		return placed, explain(op, err)
+	}
+	wanted.Replaces = ""
+	placed, err = c.acme.NewOrder(ctx, account, wanted)
+	return placed, explain(op, err)
+}
+
+// replaces is how an order names the certificate that it replaces; "" when
+// there is none or the server does not know of such things.
+func (c *Client) replaces(ctx context.Context, old *x509.Certificate) string {
+	directory, err := c.directory(ctx)
+	if old == nil || err != nil || directory.RenewalInfo == "" {
+		return ""
+	}
+	id, err := acme.ARIUniqueIdentifier(old)
+	if err != nil {
+		return ""
+	}
+	return id
+}
+
+// isOpen reports whether an order waits for us. One with "replaces" can be that
+// of an interrupted renewal, already finalized with a key that is gone.
+func isOpen(order acme.Order) bool {
+	return order.Status == acme.StatusPending || order.Status == acme.StatusReady
+}
+
+// refusesReplaces reports whether an error can mean that the certificate is
+// unknown, another account's, or replaced already.
+func refusesReplaces(err error) bool {
+	return isProblem(err, acme.ProblemTypeAlreadyReplaced, acme.ProblemTypeMalformed, acme.ProblemTypeUnauthorized)
 }
 
 // newCSR makes the request; the profile decides everything but names and key.
@@ -178,6 +193,7 @@ func (c *Client) authorize(ctx context.Context, account acme.Account, order acme
 	for _, a := range attempts {
 		c.Report(Event{State: Validating, Name: a.name, Method: solver.method()})
 		if a.challenge, err = c.acme.InitiateChallenge(ctx, account, a.challenge); err != nil {
+			c.Report(Event{State: Invalid, Name: a.name, Method: solver.method()})
 			return explain("begin to validate "+a.name, err)
 		}
 	}

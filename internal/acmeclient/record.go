@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"golang.org/x/net/idna"
@@ -34,30 +35,63 @@ type Record struct {
 }
 
 // FolderOf is the folder that a person means by naming it or a file in it.
-func FolderOf(path string) string {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return path
+func FolderOf(path string) (string, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("couldn't find the certificate: %w", err)
+	case info.IsDir():
+		return path, nil
+	default:
+		return filepath.Dir(path), nil
 	}
-	return filepath.Dir(path)
 }
 
 // ReadRecord reads the record of a folder. The error wraps fs.ErrNotExist when
-// the folder has none.
+// the folder has none. A record that somebody else could have written is
+// refused, for it can hold a command.
 func ReadRecord(dir string) (Record, error) {
 	var record Record
 	path := filepath.Join(dir, RecordFile)
-	text, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return record, &Error{op: "read " + path, err: fs.ErrNotExist,
-			hint: "only what \"chancery cert issue\" has written can be renewed; issue it again with --out " + dir}
+			hint: "only what \"chancery cert issue\" has written can be renewed; issue it again with --out"}
 	}
 	if err != nil {
 		return record, fmt.Errorf("couldn't read how the certificate was issued: %w", err)
 	}
-	if err := json.Unmarshal(text, &record); err != nil {
+	defer func() { _ = file.Close() }()
+	if err := checkOurs(file); err != nil {
+		return record, &Error{op: "trust " + path, err: err, hint: "run this as its owner, or give the file to who runs this"}
+	}
+	if err := json.NewDecoder(file).Decode(&record); err != nil {
 		return record, fmt.Errorf("couldn't read %s: %w", path, err)
 	}
 	return record, nil
+}
+
+func checkOurs(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	status, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.New("its owner is not known")
+	}
+	return checkWriters(info.Mode().Perm(), int(status.Uid), os.Geteuid())
+}
+
+// checkWriters refuses a file that others than root and this user can write.
+func checkWriters(mode fs.FileMode, owner, us int) error {
+	if mode&0o022 != 0 {
+		return fmt.Errorf("other users can write it (mode %04o)", mode)
+	}
+	if owner != 0 && owner != us {
+		return fmt.Errorf("it belongs to user %d", owner)
+	}
+	return nil
 }
 
 func (r Record) encode() ([]byte, error) {
@@ -68,11 +102,13 @@ func (r Record) encode() ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// identifiers parses the names, each once. Names outside ASCII are encoded
-// (RFC 5891).
-func (r Record) identifiers() ([]identifier.Identifier, error) {
+func (r Record) identifiers() ([]identifier.Identifier, error) { return ParseNames(r.Names) }
+
+// ParseNames reads names and addresses as a person writes them, each once.
+// Names outside ASCII are encoded (RFC 5891).
+func ParseNames(texts []string) ([]identifier.Identifier, error) {
 	var names []identifier.Identifier
-	for _, text := range r.Names {
+	for _, text := range texts {
 		encoded, err := idna.Lookup.ToASCII(text)
 		if err != nil || isASCII(text) {
 			encoded = text

@@ -296,7 +296,7 @@ func TestBindings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if key, err := base64.RawURLEncoding.DecodeString(made.HMAC); err != nil || len(key) != 32 || made.KID == "" {
+	if key, err := base64.RawURLEncoding.DecodeString(made.HMAC); err != nil || len(key) != 32 || key[0]&0x80 != 0 || made.KID == "" {
 		t.Errorf("made %+v: %v", made, err)
 	}
 	_, err = client.CreateBinding(t.Context(), admin.NewBinding{Expires: epoch})

@@ -71,6 +71,9 @@ func (a *api) createBinding(r *http.Request) (any, error) {
 	if _, err := io.ReadFull(a.Rand, binding.Secret); err != nil {
 		return nil, failure.Wrap("create EAB key", err)
 	}
+	// Without its first bit the secret never begins with a dash in base64url, which
+	// certbot's command line would take for an option.
+	binding.Secret[0] &^= 0x80
 	if err := a.Store.CreateBinding(r.Context(), binding); err != nil {
 		return nil, failure.Wrap("create EAB key", err)
 	}

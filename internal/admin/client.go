@@ -37,8 +37,12 @@ func (c *Client) Close() error {
 func Dial(path string) *Client {
 	dialer := &net.Dialer{Timeout: connectTime}
 	return &Client{http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "unix", path)
+		DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+			err = WithSocketPath(path, func(short string) (err error) {
+				conn, err = dialer.DialContext(ctx, "unix", short)
+				return err
+			})
+			return conn, err
 		},
 	}}}
 }

@@ -103,6 +103,7 @@ type Authority struct {
 	deps     Deps
 	issuers  atomic.Pointer[map[string]*signing]
 	profiles atomic.Pointer[map[string]*profile.Profile]
+	stopping chan struct{} // closed when Run is to end
 	work     sync.WaitGroup
 
 	mu     sync.Mutex
@@ -115,7 +116,7 @@ func New(deps Deps) (*Authority, error) {
 	if len(deps.Profiles) == 0 {
 		return nil, errors.New("couldn't set up the authority: there are no profiles")
 	}
-	a := &Authority{deps: deps}
+	a := &Authority{deps: deps, stopping: make(chan struct{})}
 	if err := a.SetIssuers(deps.Issuers); err != nil {
 		return nil, failure.Wrap("set up the authority", err)
 	}

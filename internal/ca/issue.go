@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -17,9 +18,13 @@ import (
 	"chancery/internal/store"
 )
 
-// signingTime bounds a signature and the recording of it. An intent that is
-// older is taken as left over.
-const signingTime = 30 * time.Second
+const (
+	// signingTime bounds a signature and the recording of it. An intent that
+	// is older is taken as left over.
+	signingTime = 30 * time.Second
+	// recordEvery is how often recording is tried while the store cannot write.
+	recordEvery = time.Second
+)
 
 // Issue walks the whole road and returns the recorded certificate.
 //
@@ -172,7 +177,7 @@ func (a *Authority) finish(ctx context.Context, d *draft) (store.Certificate, er
 
 	certificate, err := a.sign(ctx, d)
 	if err == nil {
-		err = a.deps.Store.CompleteIssuance(ctx, certificate)
+		err = a.record(ctx, certificate)
 	}
 	if err != nil {
 		a.observe(d.request.Profile, "failed")
@@ -213,6 +218,25 @@ func (a *Authority) sign(ctx context.Context, d *draft) (store.Certificate, erro
 		NotAfter:       d.tbs.NotAfter,
 		Issued:         d.intent.Created,
 	}, nil
+}
+
+// record stores a certificate. While the store cannot write it tries again, so
+// that a full disk costs no serial; the settler takes over when that takes too
+// long, or the next start when the server stops.
+func (a *Authority) record(ctx context.Context, certificate store.Certificate) error {
+	for {
+		err := a.deps.Store.CompleteIssuance(ctx, certificate)
+		if !errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(recordEvery):
+		case <-a.stopping:
+			return err
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 func (a *Authority) observe(profile, outcome string) {

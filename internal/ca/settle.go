@@ -18,9 +18,10 @@ const (
 )
 
 // Run settles intents that failed or whose deadline has passed, until ctx is
-// done, and then waits for the issuances under way.
+// done, and then waits for the issuances under way. It is called once.
 func (a *Authority) Run(ctx context.Context) error {
 	defer a.work.Wait()
+	defer close(a.stopping)
 	ticker := time.NewTicker(settleEvery)
 	defer ticker.Stop()
 	for {

@@ -48,7 +48,7 @@ func newAccountsShow(a *app) *cobra.Command {
 		Args:  args(1, "ID"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
-				account, err := c.Account(cmd.Context(), given[0])
+				account, err := c.Account(cmd.Context(), idOf(given[0]))
 				if err != nil {
 					return err
 				}
@@ -78,7 +78,7 @@ func newAccountsDeactivate(a *app) *cobra.Command {
 		Args:  args(1, "ID"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
-				account, err := c.DeactivateAccount(cmd.Context(), given[0])
+				account, err := c.DeactivateAccount(cmd.Context(), idOf(given[0]))
 				if err != nil {
 					return err
 				}

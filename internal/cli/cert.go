@@ -15,6 +15,7 @@ import (
 	"chancery/internal/acmeclient"
 	"chancery/internal/admin"
 	"chancery/internal/config"
+	"chancery/internal/hierarchy"
 )
 
 func newCertCommand(a *app) *cobra.Command {
@@ -68,7 +69,7 @@ func (e *endpoint) useDir(ctx context.Context, a *app) (err error) {
 	if err := checkAuthority(e.config); err != nil {
 		return withHint(err, "name the server with --server URL, or the directory of a CA on this machine with --dir")
 	}
-	e.root = cmp.Or(e.root, e.config.Root.Certificate)
+	e.root = cmp.Or(e.root, filepath.Join(e.config.Dir, hierarchy.RootFile))
 	if e.server != "" {
 		return nil
 	}

@@ -29,6 +29,7 @@ func newCertsList(a *app) *cobra.Command {
 			if err := a.certsBefore(&filter, expires, limit); err != nil {
 				return err
 			}
+			filter.Account = idOf(filter.Account)
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
 				found := c.Certificates(cmd.Context(), filter, limit)
 				if asJSON {

@@ -40,10 +40,33 @@ func inLockedDir(dir string, run func() error) (err error) {
 
 const storePath = "store.path"
 
-// writeConfig writes what was set, on the command line and in the environment,
-// into a new chancery.yaml. One that is there already is kept, unless there is
-// something to write and the person at the terminal agrees.
-func (a *app) writeConfig(c *config.Config) error {
+// planConfig returns what writes chancery.yaml, to be called once there is a
+// CA. A file that is there already is kept, unless flags say something else
+// and, when ask is set, the person at the terminal agrees to replace it.
+func (a *app) planConfig(c *config.Config, ask bool) (write func() error, err error) {
+	path := filepath.Join(c.Dir, config.FileName)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return func() error { return config.Write(path, wasSet(c)) }, nil
+	}
+	if !ask || len(a.set) == 0 {
+		return func() error { return nil }, nil
+	}
+	agreed, err := a.confirm(path + " exists; replace it?")
+	if err == nil && !agreed {
+		err = withHint(fmt.Errorf("%s stays as it is, and nothing was created", path), "leave out the settings to create a CA with it")
+	}
+	return func() error {
+		if err := os.Rename(path, path+".old"); err != nil {
+			return fmt.Errorf("couldn't keep the old configuration: %w", err)
+		}
+		fmt.Fprintf(a.Err, "the old configuration is now %s.old\n", path)
+		return config.Write(path, wasSet(c))
+	}, err
+}
+
+// wasSet lists what was set on the command line and in the environment, as
+// --set has it.
+func wasSet(c *config.Config) []string {
 	var set []string
 	for _, setting := range c.Settings() {
 		if setting.Source != "--set" && !strings.HasPrefix(setting.Source, "environment ") {
@@ -56,31 +79,7 @@ func (a *app) writeConfig(c *config.Config) error {
 		}
 		set = append(set, setting.Key+"="+setting.Value)
 	}
-	path := filepath.Join(c.Dir, config.FileName)
-	err := config.Write(path, set)
-	if !errors.Is(err, fs.ErrExist) || len(set) == 0 {
-		return ignoreExisting(err)
-	}
-	agreed, err := a.confirm(path + " exists; replace it?")
-	if err == nil && !agreed {
-		err = withHint(fmt.Errorf("%s stays as it is, and nothing was created", path), "leave out the settings to create a CA with it")
-	}
-	if err != nil {
-		return err
-	}
-	old := path + ".old"
-	if err := os.Rename(path, old); err != nil {
-		return fmt.Errorf("couldn't keep the old configuration: %w", err)
-	}
-	fmt.Fprintf(a.Err, "the old configuration is now %s\n", old)
-	return config.Write(path, set)
-}
-
-func ignoreExisting(err error) error {
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	return err
+	return set
 }
 
 // confirm asks a person a question. Where there is none to ask, the answer is
@@ -88,7 +87,7 @@ func ignoreExisting(err error) error {
 func (a *app) confirm(question string) (bool, error) {
 	if !isTerminal(a.In) || !isTerminal(a.Err) {
 		return false, withHint(fmt.Errorf("%s there is no terminal to ask at", question),
-			"move the file away, or leave out the settings")
+			"move the file away, or leave out what would replace it")
 	}
 	fmt.Fprintf(a.Err, "%s [y/N] ", question)
 	var answer string
@@ -129,6 +128,13 @@ func (a *app) passphrase(dir string, from passphraseSource) (passphrase []byte, 
 		return nil, "", fmt.Errorf("couldn't keep the generated passphrase: %w", err)
 	}
 	return []byte(text), path, nil
+}
+
+// tellPassphrase says where a generated passphrase is; "" for none.
+func (a *app) tellPassphrase(path string) {
+	if path != "" {
+		fmt.Fprintf(a.Out, "\nThe passphrase of the root's key was generated into\n  %s\nMove it, and %s, to a safe place away from this machine: serving needs neither.\n", path, hierarchy.RootKeyFile)
+	}
 }
 
 func readPassphrase(path string) ([]byte, error) {
@@ -183,16 +189,20 @@ func (a *app) createAuthority(c *config.Config, permit []string, from passphrase
 		if err := checkFree(c.Dir); err != nil {
 			return err
 		}
+		writeConfig, err := a.planConfig(c, from.ask)
+		if err != nil {
+			return err
+		}
 		passphrase, path, err := a.passphrase(c.Dir, from)
 		if err != nil {
 			return err
 		}
 		generated = path
-		if err := a.writeConfig(c); err != nil {
+		_, err = hierarchy.Create(hierarchy.Options{Dir: c.Dir, Permit: withOwnNames(permit, c), Passphrase: passphrase})
+		if err != nil {
 			return err
 		}
-		_, err = hierarchy.Create(hierarchy.Options{Dir: c.Dir, Permit: withOwnNames(permit, c), Passphrase: passphrase})
-		return err
+		return writeConfig()
 	})
 	return generated, err
 }

@@ -104,23 +104,33 @@ func (a *app) init(ctx context.Context, c *config.Config, f initFlags) error {
 	if err := a.showAuthority(c); err != nil {
 		return err
 	}
-	if passphrase != "" {
-		fmt.Fprintf(a.Out, "\nThe passphrase of the root's key was generated into\n  %s\nMove it, and %s, to a safe place away from this machine: serving needs neither.\n", passphrase, hierarchy.RootKeyFile)
-	}
+	a.tellPassphrase(passphrase)
 	a.showNext(c)
 	return nil
 }
 
 func (a *app) initRequest(c *config.Config, path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		switch agreed, err := a.confirm(path + " exists; replace it?"); {
+		case err != nil:
+			return err
+		case !agreed:
+			return fmt.Errorf("%s stays as it is, and nothing was created", path)
+		}
+	}
 	var request []byte
 	err := inLockedDir(c.Dir, func() (err error) {
 		if err = checkFree(c.Dir); err != nil {
 			return err
 		}
-		if err = a.writeConfig(c); err == nil {
-			request, err = hierarchy.CreateRequest(hierarchy.Options{Dir: c.Dir})
+		writeConfig, err := a.planConfig(c, true)
+		if err != nil {
+			return err
 		}
-		return err
+		if request, err = hierarchy.CreateRequest(hierarchy.Options{Dir: c.Dir}); err != nil {
+			return err
+		}
+		return writeConfig()
 	})
 	if err != nil {
 		return explainInit(err)
@@ -180,10 +190,14 @@ func (a *app) initAccept(c *config.Config, f initFlags) error {
 // initFrom completes a directory with what exists elsewhere.
 func (a *app) initFrom(c *config.Config, run func() error) error {
 	err := inLockedDir(c.Dir, func() error {
+		writeConfig, err := a.planConfig(c, true)
+		if err != nil {
+			return err
+		}
 		if err := run(); err != nil {
 			return err
 		}
-		return a.writeConfig(c)
+		return writeConfig()
 	})
 	if err != nil {
 		return explainInit(err)

@@ -25,7 +25,7 @@ func newOrdersList(a *app) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
-				found := c.Orders(cmd.Context(), account, limit)
+				found := c.Orders(cmd.Context(), idOf(account), limit)
 				if asJSON {
 					return printArray(a.Out, found)
 				}
@@ -49,7 +49,7 @@ func newOrdersShow(a *app) *cobra.Command {
 		Args:  args(1, "ID"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
-				order, err := c.Order(cmd.Context(), given[0])
+				order, err := c.Order(cmd.Context(), idOf(given[0]))
 				if err != nil {
 					return err
 				}
@@ -122,3 +122,7 @@ func transcriptLines(raw json.RawMessage) []string {
 	}
 	return strings.Split(strings.TrimRight(transcript.String(), "\n"), "\n")
 }
+
+// idOf takes the id out of the URL that an ACME client prints for an account or
+// order; an id stays as it is.
+func idOf(text string) string { return text[strings.LastIndexByte(text, '/')+1:] }

@@ -55,9 +55,8 @@ func listenSetting(listen string) []string {
 
 // service says how serve behaves.
 type service struct {
-	quiet  bool                           // on a terminal, log warnings only
-	load   func() (*config.Config, error) // reads the configuration again; nil for c.Reload
-	opened func(*server.Server) error     // called once it listens; may be nil
+	quiet  bool                       // on a terminal, log warnings only
+	opened func(*server.Server) error // called once it listens; may be nil
 }
 
 // serve serves until ctx is done.
@@ -82,11 +81,11 @@ func (a *app) serve(ctx context.Context, c *config.Config, how service) error {
 	} else {
 		adjustable = level
 	}
-	if how.load == nil {
-		how.load = c.Reload
-	}
+	hangup := make(chan os.Signal, 1) // from here on: until somebody listens, the signal ends the process
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	s, err := server.Open(ctx, server.Options{
-		Config: c, Load: how.load, Log: log, Level: adjustable, Audit: audit, Version: versionText(),
+		Config: c, Load: c.Reload, Log: log, Level: adjustable, Audit: audit, Version: versionText(),
 	})
 	if err != nil {
 		return err
@@ -98,21 +97,19 @@ func (a *app) serve(ctx context.Context, c *config.Config, how service) error {
 	}
 	log.Info("serving", "directory", s.DirectoryURL(), "dir", c.Dir, "version", versionText())
 	reloading, stopReloading := context.WithCancel(ctx)
-	done := reloadOnHangup(reloading, s, log)
+	done := reloadOn(reloading, hangup, s, log)
 	err = s.Serve(ctx)
 	stopReloading()
 	<-done
 	return err
 }
 
-// reloadOnHangup reloads at every SIGHUP until ctx is done; then the channel
-// is closed.
-func reloadOnHangup(ctx context.Context, s *server.Server, log *slog.Logger) <-chan struct{} {
-	hangup, done := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(hangup, syscall.SIGHUP)
+// reloadOn reloads at every signal until ctx is done; then the channel it
+// returns is closed.
+func reloadOn(ctx context.Context, hangup <-chan os.Signal, s *server.Server, log *slog.Logger) <-chan struct{} {
+	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer signal.Stop(hangup)
 		for {
 			select {
 			case <-ctx.Done():

@@ -61,14 +61,19 @@ func (a *app) ensureAuthority(c *config.Config) (passphrase string, err error) {
 }
 
 func (a *app) up(cmd *cobra.Command, passphrase string) error {
-	load := func() (*config.Config, error) { return a.configWithLoopback() }
-	c, err := load()
+	c, err := a.configWithLoopback()
 	if err != nil {
 		return err
 	}
-	return a.serve(cmd.Context(), c, service{quiet: true, load: load, opened: func(s *server.Server) error {
+	welcomed := false
+	err = a.serve(cmd.Context(), c, service{quiet: true, opened: func(s *server.Server) error {
+		welcomed = true
 		return a.welcome(s, passphrase)
 	}})
+	if !welcomed { // a next run doesn't know that the CA is new
+		a.tellPassphrase(passphrase)
+	}
+	return err
 }
 
 // loopbackAllowed is what "up" adds to what validations may reach.
@@ -77,16 +82,7 @@ const loopbackAllowed = "validation.allow=127.0.0.0/8,::1/128"
 // configWithLoopback is the configuration with loopback targets allowed,
 // unless somebody has set what is allowed.
 func (a *app) configWithLoopback() (*config.Config, error) {
-	c, err := a.config()
-	if err != nil {
-		return nil, err
-	}
-	for _, setting := range c.Settings() {
-		if setting.Key == "validation.allow" && setting.Source != "default" {
-			return c, nil
-		}
-	}
 	options := a.loadOptions()
-	options.Set = append(options.Set[:len(options.Set):len(options.Set)], loopbackAllowed)
+	options.Defaults = []string{loopbackAllowed}
 	return config.Load(options)
 }

@@ -45,7 +45,10 @@ Get a certificate for {{.Name}}:
         tls {
             issuer acme {
                 dir {{.Directory}}
-                trusted_roots {{.Root}}
+                trusted_roots {{.CaddyRoot}}
+                {{- range .CaddyPorts}}
+                {{.}}
+                {{- end}}
                 {{- if .EAB}}
                 eab KID HMAC
                 {{- end}}
@@ -64,6 +67,8 @@ type welcomeFacts struct {
 	Sudo                                     string // "" for root
 	Loopback, EAB                            bool
 	Name, CertbotPort, LegoPort              string
+	CaddyRoot                                string
+	CaddyPorts                               []string // lines
 }
 
 func (a *app) welcome(s *server.Server, passphrase string) error {
@@ -84,7 +89,7 @@ func factsFor(c *config.Config, certificate *x509.Certificate, directory, passph
 		return welcomeFacts{}, err
 	}
 	facts := welcomeFacts{
-		Directory: directory, Root: shellWord(root), Fingerprint: hierarchy.Fingerprint(certificate),
+		Directory: directory, Root: shellWord(root), CaddyRoot: caddyWord(root), Fingerprint: hierarchy.Fingerprint(certificate),
 		Passphrase: passphrase, EAB: c.ACME.EABRequired, Name: exampleName(directory),
 	}
 	if os.Geteuid() != 0 {
@@ -95,29 +100,53 @@ func factsFor(c *config.Config, certificate *x509.Certificate, directory, passph
 	}
 	if port := c.Validation.HTTPPort; port != 80 {
 		facts.CertbotPort, facts.LegoPort = fmt.Sprintf(" --http-01-port %d", port), fmt.Sprintf(" --http.port :%d", port)
+		facts.CaddyPorts = append(facts.CaddyPorts, fmt.Sprintf("alt_http_port %d", port))
+	}
+	if port := c.Validation.TLSPort; port != 443 {
+		facts.CaddyPorts = append(facts.CaddyPorts, fmt.Sprintf("alt_tlsalpn_port %d", port))
 	}
 	return facts, nil
 }
 
-// exampleName is a name that can be tried at once: localhost where the server
-// is for this machine only.
+// exampleName is a name of this machine, so that the lines can be tried on it:
+// localhost where the server is for this machine only, else the name by which
+// clients reach it.
 func exampleName(directory string) string {
 	u, err := url.Parse(directory)
 	if err != nil {
 		return "localhost"
 	}
 	addr, err := netip.ParseAddr(u.Hostname())
-	if err == nil && addr.IsLoopback() || u.Hostname() == "localhost" {
+	switch {
+	case err != nil:
+		return u.Hostname()
+	case addr.IsLoopback():
 		return "localhost"
 	}
-	return "host.example"
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return u.Hostname()
+}
+
+// isPlain reports whether a path needs no quotes.
+func isPlain(path string) bool {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+"
+	return strings.Trim(path, plain) == ""
 }
 
 // shellWord quotes a path for a shell where it must be.
 func shellWord(path string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+"
-	if strings.Trim(path, plain) == "" {
+	if isPlain(path) {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+// caddyWord quotes a path for a Caddyfile where it must be.
+func caddyWord(path string) string {
+	if isPlain(path) {
+		return path
+	}
+	return `"` + strings.ReplaceAll(path, `"`, `\"`) + `"`
 }

@@ -214,6 +214,24 @@ func TestLoadFindsItsFile(t *testing.T) {
 	}
 }
 
+func TestDefaultsOfTheCaller(t *testing.T) {
+	for _, test := range []struct{ file, allow, source string }{
+		{"", "127.0.0.0/8,::1/128", "default"},
+		{"validation: {allow: [10.0.0.0/8]}", "10.0.0.0/8", FileName + ":1"},
+		{"validation: {allow: []}", "", FileName + ":1"},
+	} {
+		dir := t.TempDir()
+		writeFile(t, filepath.Join(dir, FileName), test.file)
+		c, err := Load(LoadOptions{Dir: dir, Defaults: []string{"validation.allow=127.0.0.0/8,::1/128"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.byKey()["validation.allow"]; got.Value != test.allow || got.Source != test.source {
+			t.Errorf("%q: %+v", test.file, got)
+		}
+	}
+}
+
 func TestReloadAndChanges(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, FileName)
@@ -239,6 +257,33 @@ func TestReloadAndChanges(t *testing.T) {
 	got := slices.DeleteFunc(old.Changes(next), func(c Change) bool { return strings.HasPrefix(c.Key, "profiles.web.") })
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+// Only a restart moves the listener, and until then URLs must lead to it.
+func TestReloadKeepsURLsOfListener(t *testing.T) {
+	for _, test := range []struct{ before, after, external string }{
+		{"listen: 10.0.0.1:443", "listen: 10.0.0.2:8443", "https://10.0.0.1"},
+		{"listen: :8443\nnames: [a.corp]", "listen: :9443\nnames: [b.corp]", "https://b.corp:8443"},
+		{"listen: :8443\nnames: [a.corp]", "listen: 10.0.0.1:443", "https://a.corp:8443"},
+		{"listen: 127.0.0.1:0", "listen: 127.0.0.1:8443", ""},
+		{"listen: 10.0.0.1:443", "listen: 10.0.0.2:443\nexternal_url: https://c.corp", "https://c.corp"},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, FileName)
+		writeFile(t, path, "http_listen: ''\n"+test.before)
+		old, err := Load(LoadOptions{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, path, "http_listen: ''\n"+test.after)
+		next, err := old.Reload()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next.ExternalURL != test.external {
+			t.Errorf("from %q to %q: %q, want %q", test.before, test.after, next.ExternalURL, test.external)
+		}
 	}
 }
 

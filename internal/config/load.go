@@ -26,10 +26,11 @@ const maxFile = 4 << 20
 
 // LoadOptions say where the configuration comes from.
 type LoadOptions struct {
-	Dir     string   // the directory of the CA; "" for that of File
-	File    string   // the configuration file, which must exist; "" for Dir/chancery.yaml, which need not
-	Set     []string // KEY=VALUE; the last for a key wins
-	Environ []string // NAME=VALUE as os.Environ has it; only CHANCERY_… is looked at
+	Dir      string   // the directory of the CA; "" for that of File
+	File     string   // the configuration file, which must exist; "" for Dir/chancery.yaml, which need not
+	Defaults []string // KEY=VALUE, in the place of what is built in
+	Set      []string // KEY=VALUE; the last for a key wins
+	Environ  []string // NAME=VALUE as os.Environ has it; only CHANCERY_… is looked at
 }
 
 // Load reads the configuration, fills in its defaults and checks it. Mistakes
@@ -48,9 +49,25 @@ func Load(o LoadOptions) (*Config, error) {
 	return load(o, filepath.Base(file), data)
 }
 
-// Reload loads the configuration again from where it came from. The error is
-// that of Load, and c stays as it is.
-func (c *Config) Reload() (*Config, error) { return Load(c.options) }
+// Reload loads the configuration again from where it came from, for the server
+// that was started with c and listens where c says. The error is that of Load,
+// and c stays as it is.
+func (c *Config) Reload() (*Config, error) {
+	next, err := Load(c.options)
+	if err == nil && next.derivedURL {
+		next.followListener(c)
+	}
+	return next, err
+}
+
+// followListener derives ExternalURL from where the server started with c
+// listens, which only a restart changes: URLs must not lead elsewhere before.
+func (c *Config) followListener(started *Config) {
+	c.ExternalURL = ""
+	if c.ExternalURL = c.BaseURL("https", started.Listen); c.ExternalURL == "" {
+		c.ExternalURL = started.ExternalURL
+	}
+}
 
 // Parse reads a configuration file from memory, with DIR "."; name stands for
 // it in errors.
@@ -75,11 +92,12 @@ func load(o LoadOptions, name string, data []byte) (*Config, error) {
 	l := &loader{config: defaults()}
 	l.config.Dir, l.config.options = o.Dir, o
 	l.lines = strings.Split(string(data), "\n")
+	l.applySet(o.Defaults, source{})
 	if !l.readYAML(name, data) {
 		return nil, l.err()
 	}
 	l.applyEnviron(o.Environ)
-	l.applySet(o.Set)
+	l.applySet(o.Set, source{kind: fromSet})
 	l.fillProfiles()
 	l.check()
 	if err := l.err(); err != nil {
@@ -100,7 +118,7 @@ func (c *Config) complete() {
 	if !filepath.IsAbs(c.Store.Path) {
 		c.Store.Path = filepath.Join(c.Dir, c.Store.Path)
 	}
-	if c.ExternalURL == "" {
+	if c.derivedURL = c.ExternalURL == ""; c.derivedURL {
 		c.ExternalURL = c.BaseURL("https", c.Listen)
 	}
 }

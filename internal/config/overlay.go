@@ -9,8 +9,7 @@ import (
 )
 
 // applySet applies KEY=VALUE texts in their order.
-func (l *loader) applySet(set []string) {
-	from := source{kind: fromSet}
+func (l *loader) applySet(set []string, from source) {
 	for _, text := range set {
 		key, value, found := strings.Cut(text, "=")
 		if key = strings.TrimSpace(key); !found || key == "" {

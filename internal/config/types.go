@@ -90,8 +90,9 @@ type Config struct {
 	// Warnings are what is not wrong, but can hardly be meant.
 	Warnings []*Problem `yaml:"-"`
 
-	options LoadOptions
-	sources map[string]source // of what was set, by key; sections included
+	options    LoadOptions
+	sources    map[string]source // of what was set, by key; sections included
+	derivedURL bool              // ExternalURL follows from Names and Listen
 }
 
 // Log says what is logged, and how.

@@ -41,7 +41,7 @@ func render(dir string, set []string) (string, error) {
 		return "", err
 	}
 	l := &loader{config: defaults()} // not completed, so that paths stay relative and URLs follow the listeners
-	l.applySet(set)
+	l.applySet(set, source{kind: fromSet})
 	l.fillProfiles()
 	w := writer{config: l.config, descriptions: descriptions()}
 	w.text.WriteString(header)

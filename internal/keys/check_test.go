@@ -75,6 +75,7 @@ func TestCheckRefusesTypes(t *testing.T) {
 	wantBad(t, nil, "unsupported type")
 }
 
+//nolint:staticcheck // only the deprecated fields can hold such points
 func TestCheckRefusesPoints(t *testing.T) {
 	good := generate(t, "P-256").Public().(*ecdsa.PublicKey)
 	moved := new(big.Int).Add(good.Y, big.NewInt(1))

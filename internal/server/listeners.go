@@ -127,9 +127,13 @@ func listenSocket(ctx context.Context, path string) (net.Listener, error) {
 	defer func() { _ = os.RemoveAll(private) }()
 	made := filepath.Join(private, "s")
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "unix", made)
+	var listener net.Listener
+	err = admin.WithSocketPath(made, func(short string) (err error) {
+		listener, err = config.Listen(ctx, "unix", short)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("couldn't open the administrative socket %s (is the path too long?): %w", path, err)
+		return nil, fmt.Errorf("couldn't open the administrative socket %s: %w", path, err)
 	}
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	if err = os.Chmod(made, 0o600); err == nil {

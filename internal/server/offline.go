@@ -67,12 +67,13 @@ func Connect(ctx context.Context, dir string, load func() (*config.Config, error
 // answers reports whether somebody listens on the socket.
 func answers(ctx context.Context, path string) bool {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", path)
-	if err != nil {
-		return false
-	}
-	_ = conn.Close()
-	return true
+	return admin.WithSocketPath(path, func(short string) error {
+		conn, err := dialer.DialContext(ctx, "unix", short)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	}) == nil
 }
 
 func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlock func() error) (*admin.Client, error) {

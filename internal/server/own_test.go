@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,8 +25,21 @@ import (
 
 // fakeRoad issues certificates that are valid for 90 days, or fails.
 type fakeRoad struct {
-	err    error
-	issued []ca.Request
+	mu     sync.Mutex
+	err    error        // guarded by mu
+	issued []ca.Request // guarded by mu
+}
+
+func (f *fakeRoad) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
+}
+
+func (f *fakeRoad) requests() []ca.Request {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.issued
 }
 
 func (f *fakeRoad) Allows(_ context.Context, q policy.Question) error {
@@ -36,6 +50,8 @@ func (f *fakeRoad) Allows(_ context.Context, q policy.Question) error {
 }
 
 func (f *fakeRoad) Issue(_ context.Context, req ca.Request) (store.Certificate, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.err != nil {
 		return store.Certificate{}, f.err
 	}
@@ -61,7 +77,7 @@ func TestOwnCertificateIsRenewedInTime(t *testing.T) {
 		if err := own.renew(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if names := road.issued[0].Identifiers; !slices.Equal(names, []identifier.Identifier{dns("ca.corp")}) {
+		if names := road.requests()[0].Identifiers; !slices.Equal(names, []identifier.Identifier{dns("ca.corp")}) {
 			t.Errorf("issued for %v", names)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -69,22 +85,22 @@ func TestOwnCertificateIsRenewedInTime(t *testing.T) {
 		go func() { ended <- own.run(ctx) }()
 
 		days := func(n time.Duration) { <-time.After(n * 24 * time.Hour); synctest.Wait() }
-		if days(59); len(road.issued) != 1 {
+		if days(59); len(road.requests()) != 1 {
 			t.Error("renewed before two thirds of its life were over")
 		}
-		road.err = errors.New("the signer is away")
-		if days(2); len(road.issued) != 1 {
+		road.fail(errors.New("the signer is away"))
+		if days(2); len(road.requests()) != 1 {
 			t.Error("renewed by a signer that is away")
 		}
 		if leaf, _ := own.get(nil); leaf == nil {
 			t.Error("the old certificate is gone")
 		}
-		road.err = nil
-		if days(1); len(road.issued) != 2 {
-			t.Errorf("issued %d times, want 2", len(road.issued))
+		road.fail(nil)
+		if days(1); len(road.requests()) != 2 {
+			t.Errorf("issued %d times, want 2", len(road.requests()))
 		}
 		own.setNames([]identifier.Identifier{dns("new.corp")})
-		if synctest.Wait(); len(road.issued) != 3 || road.issued[2].Identifiers[0] != dns("new.corp") {
+		if synctest.Wait(); len(road.requests()) != 3 || road.requests()[2].Identifiers[0] != dns("new.corp") {
 			t.Error("new names did not make a new certificate")
 		}
 		cancel()

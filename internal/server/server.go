@@ -86,7 +86,7 @@ func Open(ctx context.Context, options Options) (_ *Server, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		s.openStore, s.loadHierarchy, s.listen, s.openAuthority, s.openDoor, s.openOwnCertificate, s.open,
+		s.openStore, s.loadHierarchy, s.listen, s.openAuthority, s.openDoor, s.openOwnCertificate, s.addHandlers,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

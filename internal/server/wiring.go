@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -251,11 +250,8 @@ func (s *Server) openOwnCertificate(ctx context.Context) error {
 	return nil
 }
 
-// open ties the routes to the listeners.
-func (s *Server) open(context.Context) error {
-	if s.listeners.https == nil {
-		return errors.New("couldn't serve: there is no HTTPS listener; set listen")
-	}
+// addHandlers ties the routes to the listeners.
+func (s *Server) addHandlers(context.Context) error {
 	s.handle(s.secureRoutes(), s.plainRoutes(), s.metricsRoutes(), s.adminRoutes(), &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"http/1.1"},

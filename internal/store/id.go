@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/base32"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -14,12 +13,12 @@ import (
 // idEncoding keeps the order of the octets and needs no escaping in URLs.
 var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
-// NewID makes an identifier for a record: a coarse time, so that indexes grow
-// at one end, then 128 random bits, so that nobody guesses a URL.
+// NewID makes an identifier for a record: the time, so that indexes grow at one
+// end, then 120 random bits, so that nobody guesses a URL.
 func NewID(now time.Time, rand io.Reader) (string, error) {
 	var id [20]byte
-	binary.BigEndian.PutUint32(id[:4], serial.Prefix(now))
-	if _, err := io.ReadFull(rand, id[4:]); err != nil {
+	n := copy(id[:], serial.Prefix(now))
+	if _, err := io.ReadFull(rand, id[n:]); err != nil {
 		return "", fmt.Errorf("couldn't make identifier: %w", err)
 	}
 	return idEncoding.EncodeToString(id[:]), nil

@@ -209,5 +209,7 @@ type Bindings interface {
 // It is ErrKeyInUse to errors.Is.
 type KeyInUseError struct{ HolderID string }
 
-func (e *KeyInUseError) Error() string        { return ErrKeyInUse.Error() }
+func (e *KeyInUseError) Error() string { return ErrKeyInUse.Error() }
+
+// Is makes the error ErrKeyInUse.
 func (e *KeyInUseError) Is(target error) bool { return target == ErrKeyInUse }

@@ -97,7 +97,7 @@ func TestHTTP01Request(t *testing.T) {
 		}
 		proven(t, w.validate(HTTP01, id))
 		r := <-got
-		if r.Method != "GET" || r.Host != test.host || r.URL.Path != "/.well-known/acme-challenge/"+token || r.UserAgent() != userAgent {
+		if r.Method != http.MethodGet || r.Host != test.host || r.URL.Path != "/.well-known/acme-challenge/"+token || r.UserAgent() != userAgent {
 			t.Errorf("%s: %s %s, Host %s, User-Agent %s", test.name, r.Method, r.URL, r.Host, r.UserAgent())
 		}
 	}
@@ -173,7 +173,7 @@ func TestHTTP01RedirectToTLS(t *testing.T) {
 	w.config.HTTPPort = portOf(secure.Listener.Addr()) // so that the redirect's port is allowed
 	v := w.validator()
 	a := v.newAttempt(request(HTTP01, ip("127.0.0.1")))
-	target, err := http.NewRequest("GET", secure.URL, nil)
+	target, err := http.NewRequest(http.MethodGet, secure.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,12 +18,12 @@ import (
 	"chancery/internal/validation/dnstest"
 )
 
-func (w *world) lookup(name string, typ uint16) (*attempt, []dns.RR, *failure.Error) {
+func (w *world) lookupTXT(name string) (*attempt, []dns.RR, *failure.Error) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), w.config.Timeout)
 	defer cancel()
 	a := w.validator().newAttempt(Request{})
-	records, err := a.resolver.lookup(ctx, a.log, name, typ)
+	records, err := a.resolver.lookup(ctx, a.log, name, dns.TypeTXT)
 	return a, records, err
 }
 
@@ -69,7 +69,7 @@ func TestLookup(t *testing.T) {
 		{strings.Repeat("a23456789.", 25) + "corp.x", 0, "too long"},
 		{strings.Repeat("a", 64) + ".corp", 0, "too long"},
 	} {
-		a, records, err := w.lookup(test.name, dns.TypeTXT)
+		a, records, err := w.lookupTXT(test.name)
 		if len(records) != test.want || (err == nil) != (test.says == "") ||
 			err != nil && !strings.Contains(err.Public, test.says) {
 			t.Errorf("%s: %v, %v; want %d records, error %q\n%s", test.name, records, err, test.want, test.says, a.log.transcript)
@@ -96,7 +96,7 @@ func TestLookupWithoutEDNS(t *testing.T) {
 	go func() { defer close(done); _ = server.ActivateAndServe() }()
 	t.Cleanup(func() { _ = conn.Close(); <-done })
 	w.config.Resolvers = []string{conn.LocalAddr().String()}
-	if _, records, err := w.lookup("old.corp", dns.TypeTXT); err != nil || len(records) != 1 {
+	if _, records, err := w.lookupTXT("old.corp"); err != nil || len(records) != 1 {
 		t.Errorf("%v, %v", records, err)
 	}
 }
@@ -147,7 +147,7 @@ func TestZoneResolvers(t *testing.T) {
 	for name, want := range map[string]string{
 		"x.example": "general", "x.corp": "corp", "x.lab.corp": "lab", "x.mycorp": "general", "alias.corp": "lab",
 	} {
-		_, records, err := w.lookup(name, dns.TypeTXT)
+		_, records, err := w.lookupTXT(name)
 		if err != nil || len(records) != 1 || txtValue(records[0].(*dns.TXT)) != want {
 			t.Errorf("%s: %v, %v; want %s", name, records, err, want)
 		}
@@ -165,7 +165,7 @@ func TestForgedAnswers(t *testing.T) {
 		func(dns.Question) *dns.Msg { return &dns.Msg{Question: []dns.Question{}} },
 	} {
 		w.dns.SetHook(forge)
-		if _, records, err := w.lookup("a.corp", dns.TypeTXT); err == nil || !strings.Contains(err.Public, "no answer in time") {
+		if _, records, err := w.lookupTXT("a.corp"); err == nil || !strings.Contains(err.Public, "no answer in time") {
 			t.Errorf("%v, %v", records, err)
 		}
 	}

@@ -10,10 +10,12 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -53,12 +55,32 @@ type CA struct {
 // which a failed attempt is repeated after 100 ms.
 func Start(t testing.TB, set ...string) *CA {
 	t.Helper()
+	files, err := template()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, files, set)
+}
+
+// StartConstrained is Start for a CA with name constraints, which must permit
+// 127.0.0.0/8 for the server itself.
+func StartConstrained(t testing.TB, permit []string, set ...string) *CA {
+	t.Helper()
+	files, err := makeAuthority(permit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return start(t, files, set)
+}
+
+func start(t testing.TB, files map[string][]byte, set []string) *CA {
+	t.Helper()
 	c := &CA{t: t, Dir: t.TempDir(), Network: reserve(t), log: new(output), set: set}
 	t.Cleanup(c.showLog)
 	c.DNS = startDNS(t, c.Network.Host(1))
 	c.Web = NewHost(t, c.Network.Host(2))
 	c.DNS.SetA("*.example.test", c.Web.Address)
-	c.createAuthority()
+	c.install(files)
 	c.serve()
 	t.Cleanup(func() {
 		c.HTTP.CloseIdleConnections()
@@ -75,13 +97,16 @@ const RootPassphrase = "test"
 
 // template is a CA made once for all tests of the process: sealing a root's
 // key is slow on purpose.
-var template = sync.OnceValues(func() (map[string][]byte, error) {
+var template = sync.OnceValues(func() (map[string][]byte, error) { return makeAuthority(nil) })
+
+// makeAuthority makes the files of a CA.
+func makeAuthority(permit []string) (map[string][]byte, error) {
 	dir, err := os.MkdirTemp("", "servertest")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	if _, err := hierarchy.Create(hierarchy.Options{Dir: dir, Passphrase: []byte(RootPassphrase)}); err != nil {
+	if _, err := hierarchy.Create(hierarchy.Options{Dir: dir, Permit: permit, Passphrase: []byte(RootPassphrase)}); err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{}
@@ -91,12 +116,11 @@ var template = sync.OnceValues(func() (map[string][]byte, error) {
 		}
 	}
 	return files, nil
-})
+}
 
-func (c *CA) createAuthority() {
+// install writes the CA into its directory and makes the client that trusts it.
+func (c *CA) install(files map[string][]byte) {
 	c.t.Helper()
-	files, err := template()
-	c.check(err)
 	for name, content := range files {
 		c.check(os.WriteFile(filepath.Join(c.Dir, name), content, 0o600))
 	}
@@ -109,6 +133,20 @@ func (c *CA) createAuthority() {
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: 100},
 		Timeout:   time.Minute,
 	}
+}
+
+// Proxied is a client whose requests reach the CA whatever host is in their
+// URL, as through a proxy that speaks for it.
+func (c *CA) Proxied() *http.Client {
+	transport := c.HTTP.Transport.(*http.Transport).Clone()
+	address := strings.TrimPrefix(c.BaseURL, "https://")
+	transport.DialTLSContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&tls.Dialer{Config: &tls.Config{
+			RootCAs: transport.TLSClientConfig.RootCAs, ServerName: c.Network.Host(1),
+		}}).DialContext(ctx, network, address)
+	}
+	c.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 // load reads the configuration as it is now.

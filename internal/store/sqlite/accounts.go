@@ -143,7 +143,7 @@ func (s *Store) ChangeKey(ctx context.Context, id, oldThumbprint string, key sto
 
 // CloseAccount implements store.Accounts.
 func (s *Store) CloseAccount(ctx context.Context, id string, status store.AccountStatus, report *failure.Report) (store.Account, error) {
-	text, err := encode(report)
+	text, err := encodeEnd(report)
 	if err != nil {
 		return store.Account{}, err
 	}

@@ -136,10 +136,19 @@ func (s *Store) ValidAncestors(ctx context.Context, accountID string, names []id
 // ClaimValidation implements store.Authorizations.
 func (s *Store) ClaimValidation(ctx context.Context, id string, claim store.ValidationClaim) error {
 	return update(ctx, s, "claim validation", func(c *conn) error {
-		changed, err := c.exec(updateAuthorizationClaimed, claim.Method, claim.Thumbprint, claim.NextAttempt,
+		changed, err := c.exec(updateAuthorizationClaimed, claim.Method, claim.Thumbprint, due(claim.NextAttempt),
 			claim.Till, id, claim.Method, s.now())
 		return pendingError(c, id, changed, err)
 	})
+}
+
+// due is a time at which an attempt can be due: what is processing is told by
+// its having one, so zero, which is none, becomes the earliest there is.
+func due(next time.Time) time.Time {
+	if next.IsZero() {
+		return time.UnixMilli(1)
+	}
+	return next
 }
 
 // RecordAttempt implements store.Authorizations.
@@ -149,7 +158,7 @@ func (s *Store) RecordAttempt(ctx context.Context, id string, attempt store.Atte
 		return err
 	}
 	return update(ctx, s, "record attempt", func(c *conn) error {
-		changed, err := c.exec(updateAuthorizationTried, text, next, id)
+		changed, err := c.exec(updateAuthorizationTried, text, due(next), id)
 		return pendingError(c, id, changed, err)
 	})
 }
@@ -207,15 +216,15 @@ func (s *Store) DeactivateAuthorization(ctx context.Context, id string) (store.A
 // DueValidations implements store.Authorizations. It is asked again and again,
 // so it writes only when something is due.
 func (s *Store) DueValidations(ctx context.Context, now, lease time.Time, limit int) ([]store.Authorization, error) {
-	due := func(c *conn) (list []store.Authorization, err error) {
+	look := func(c *conn) (list []store.Authorization, err error) {
 		err = c.each(func(r *row) { list = append(list, readAuthorization(r)) }, selectAuthorizationsDue, now, now, now, pageSize(limit))
 		return list, err
 	}
-	if list, err := read(ctx, s, "look for due validations", due); err != nil || len(list) == 0 {
+	if list, err := read(ctx, s, "look for due validations", look); err != nil || len(list) == 0 {
 		return nil, err
 	}
 	return step(ctx, s, "claim due validations", func(c *conn) ([]store.Authorization, error) {
-		list, err := due(c)
+		list, err := look(c)
 		for i := 0; i < len(list) && err == nil; i++ {
 			list[i].ClaimedTill = lease
 			_, err = c.exec(updateAuthorizationTill, lease, list[i].ID)

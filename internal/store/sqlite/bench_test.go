@@ -1,8 +1,8 @@
 package sqlite
 
 import (
+	"context"
 	"crypto/rand"
-	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,7 +19,7 @@ import (
 
 func openTest(t testing.TB) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "chancery.db")})
+	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "chancery.db"), Readers: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,45 +97,67 @@ func BenchmarkIssuance(b *testing.B) {
 	if _, _, err := s.CreateAccount(b.Context(), account); err != nil {
 		b.Fatal(err)
 	}
-	parallel(b, "cert", func(int64) error { return issue(b, s, account.ID, newID(b)+".example") })
+	parallel(b, "cert", func(int64) error {
+		_, err := issue(b, s, account.ID, rand.Text()+".example")
+		return err
+	})
 }
 
-func issue(t testing.TB, s *Store, accountID, name string) error {
-	ctx, now := t.Context(), time.Now()
+// issue takes an order of one name from its creation to its certificate.
+func issue(t testing.TB, s *Store, accountID, name string) (orderID string, err error) {
+	ctx, now := context.Background(), time.Now()
+	order := testOrder(t, accountID, name, now)
+	certificate := testCertificate(t, &order, now)
+	authzID := order.Authorizations[0].ID
+	for _, step := range []func() error{
+		func() error { _, err := s.ValidAuthorizations(ctx, accountID, order.Identifiers, now); return err },
+		func() error { _, _, err := s.CreateOrder(ctx, order, order.Authorizations); return err },
+		func() error { _, err := s.Authorization(ctx, authzID); return err },
+		func() error {
+			return s.FinishAuthorization(ctx, authzID, store.Outcome{
+				Method: "http-01", Settled: now, Expires: now.Add(8 * time.Hour),
+				Attempt: &store.Attempt{Method: "http-01", Started: now, Took: time.Millisecond, Transcript: []byte(`[{"url":"http://a.example"}]`)},
+			})
+		},
+		func() error { _, err := s.Order(ctx, order.ID); return err },
+		func() error {
+			return s.BeginIssuance(ctx, store.Intent{
+				CertificateKey: certificate.CertificateKey, Owner: certificate.Owner, TBS: certificate.DER,
+				Request: certificate.DER[:600], Attempt: 1, Created: now, Deadline: now.Add(time.Minute),
+			})
+		},
+		func() error { return s.CompleteIssuance(ctx, certificate) },
+		func() error { _, err := s.Order(ctx, order.ID); return err },
+		func() error { _, err := s.Certificate(ctx, certificate.CertificateKey); return err },
+	} {
+		if err := step(); err != nil {
+			return order.ID, err
+		}
+	}
+	return order.ID, nil
+}
+
+func testOrder(t testing.TB, accountID, name string, now time.Time) store.Order {
+	id := identifier.Identifier{Type: identifier.DNS, Value: name}
+	return store.Order{
+		ID: newID(t), AccountID: accountID, Profile: "tls-server", Identifiers: []identifier.Identifier{id}, Created: now,
+		Expires: now.Add(time.Hour), Authorizations: []store.Authorization{{
+			ID: newID(t), AccountID: accountID, Identifier: id, Token: newID(t), Methods: []string{"http-01", "dns-01", "tls-alpn-01"},
+			State: store.AuthorizationPending, Created: now, Expires: now.Add(time.Hour),
+		}},
+	}
+}
+
+func testCertificate(t testing.TB, order *store.Order, now time.Time) store.Certificate {
 	n, err := serial.New(now, rand.Reader)
 	if err != nil {
-		return err
-	}
-	id := identifier.Identifier{Type: identifier.DNS, Value: name}
-	key := store.CertificateKey{IssuerID: "0123456789abcdef", Serial: n}
-	authz := store.Authorization{
-		ID: newID(t), AccountID: accountID, Identifier: id, Token: newID(t), Methods: []string{"http-01", "dns-01", "tls-alpn-01"},
-		State: store.AuthorizationPending, Created: now, Expires: now.Add(time.Hour),
-	}
-	order := store.Order{
-		ID: newID(t), AccountID: accountID, Profile: "tls-server", Identifiers: []identifier.Identifier{id}, Created: now,
-		Expires: now.Add(time.Hour), Authorizations: []store.Authorization{authz},
+		t.Error(err)
 	}
 	der := make([]byte, 800)
 	_, _ = rand.Read(der)
-	certificate := store.Certificate{
-		CertificateKey: key, Owner: store.Owner{Kind: store.OwnerOrder, ID: order.ID}, AccountID: accountID, Requester: "acme:" + accountID,
-		Profile: "tls-server", Rule: "default", Identifiers: order.Identifiers, DER: der, Fingerprint: [32]byte(der[:32]),
-		NotBefore: now, NotAfter: now.Add(90 * 24 * time.Hour), Issued: now,
+	return store.Certificate{
+		CertificateKey: store.CertificateKey{IssuerID: "0123456789abcdef", Serial: n}, Owner: store.Owner{Kind: store.OwnerOrder, ID: order.ID},
+		AccountID: order.AccountID, Requester: "acme:" + order.AccountID, Profile: "tls-server", Rule: "default", Identifiers: order.Identifiers,
+		DER: der, Fingerprint: [32]byte(der[:32]), NotBefore: now, NotAfter: now.Add(90 * 24 * time.Hour), Issued: now,
 	}
-	_, err = s.ValidAuthorizations(ctx, accountID, order.Identifiers, now)
-	_, _, createErr := s.CreateOrder(ctx, order, []store.Authorization{authz})
-	_, authzErr := s.Authorization(ctx, authz.ID)
-	finishErr := s.FinishAuthorization(ctx, authz.ID, store.Outcome{
-		Method: "http-01", Settled: now, Expires: now.Add(8 * time.Hour),
-		Attempt: &store.Attempt{Method: "http-01", Started: now, Took: time.Millisecond, Transcript: []byte(`[{"url":"http://a.example"}]`)},
-	})
-	_, orderErr := s.Order(ctx, order.ID)
-	beginErr := s.BeginIssuance(ctx, store.Intent{
-		CertificateKey: key, Owner: certificate.Owner, TBS: der, Request: der[:600], Attempt: 1, Created: now, Deadline: now.Add(time.Minute),
-	})
-	completeErr := s.CompleteIssuance(ctx, certificate)
-	_, readErr := s.Order(ctx, order.ID)
-	_, certErr := s.Certificate(ctx, key)
-	return errors.Join(err, createErr, authzErr, finishErr, orderErr, beginErr, completeErr, readErr, certErr)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 
+	"chancery/internal/failure"
 	"chancery/internal/store"
 )
 
@@ -60,15 +61,6 @@ func (c *conn) one(read func(*row), sql string, args ...any) error {
 		return store.ErrNotFound
 	}
 	return err
-}
-
-// exists reports whether a query's answer has a row.
-func (c *conn) exists(sql string, args ...any) (bool, error) {
-	err := c.one(func(*row) {}, sql, args...)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // readRows steps through an answer and resets the statement: one left in the
@@ -192,6 +184,15 @@ func encode[T any](value *T) (string, error) {
 	}
 	text, err := json.Marshal(value)
 	return string(text), err
+}
+
+// encodeEnd is the JSON text of the report that ends a record. A missing one
+// becomes one that says nothing: the record must end all the same.
+func encodeEnd(report *failure.Report) (string, error) {
+	if report == nil {
+		report = failure.ReportOf(nil)
+	}
+	return encode(report)
 }
 
 // encodeList is the JSON text of a list, "" for an empty one.

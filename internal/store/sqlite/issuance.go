@@ -114,7 +114,7 @@ func (s *Store) Intents(ctx context.Context, deadlineBefore time.Time, limit int
 
 // AbandonIntent implements store.Issuance.
 func (s *Store) AbandonIntent(ctx context.Context, key store.CertificateKey, now time.Time, next *store.Intent, report *failure.Report) error {
-	failed, err := encode(report)
+	failed, err := encodeEnd(report)
 	if err != nil {
 		return err
 	}

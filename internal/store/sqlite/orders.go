@@ -177,7 +177,7 @@ func (s *Store) Order(ctx context.Context, id string) (store.Order, error) {
 
 // FailOrder implements store.Orders.
 func (s *Store) FailOrder(ctx context.Context, id string, report *failure.Report) error {
-	text, err := encode(report)
+	text, err := encodeEnd(report)
 	if err != nil {
 		return err
 	}

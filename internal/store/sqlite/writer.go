@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 
 	"github.com/ncruces/go-sqlite3"
@@ -106,6 +107,9 @@ func (w *writer) run() {
 	defer close(w.ended)
 	group := make([]*member, 0, maxGroup)
 	for first := range w.queue {
+		// Goroutines that are ready to run may be about to bring steps: with
+		// them in the group there are fewer commits. An idle server loses nothing.
+		runtime.Gosched()
 		group = w.waiting(append(group[:0], first))
 		w.commit(group)
 	}
@@ -151,7 +155,7 @@ func (w *writer) commit(group []*member) {
 // A member's own error, of one that wrote nothing, is left in it.
 func (w *writer) attempt(group []*member) error {
 	if _, err := w.conn.exec("BEGIN IMMEDIATE"); err != nil {
-		return unavailable(err)
+		return errors.Join(unavailable(err), w.rollback()) // one that an earlier rollback could not end
 	}
 	for _, m := range group {
 		if err := w.runMember(m); err != nil {

@@ -177,6 +177,10 @@ func abandonedEnds(s *suite) {
 	s.same(s.readCertificate(intent.CertificateKey), s.abandoned(intent, o))
 	s.same(len(s.intents(s.now.Add(time.Hour), 10)), 0)
 	s.is(s.store.BeginIssuance(s.ctx, s.newIntent(o.ID)), store.ErrNotReady)
+
+	silent := s.begin(s.ready("b.example"))
+	s.is(s.store.AbandonIntent(s.ctx, silent.CertificateKey, s.now, nil, nil), nil)
+	s.status(silent.Owner.ID, store.OrderInvalid)
 }
 
 func abandonedIsSettled(s *suite) {

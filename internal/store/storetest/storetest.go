@@ -43,7 +43,10 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for name, test := range group.tests {
-				t.Run(name, func(t *testing.T) { test(newSuite(t, open(t))) })
+				t.Run(name, func(t *testing.T) {
+					t.Parallel() // they mostly wait for the disk
+					test(newSuite(t, open(t)))
+				})
 			}
 		})
 	}

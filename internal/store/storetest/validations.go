@@ -13,6 +13,7 @@ func validationTests() map[string]func(*suite) {
 		"are due when nobody is at them":    validationsAreDue,
 		"are given to one worker at a time": validationsAreLeased,
 		"end with their outcome":            validationsEnd,
+		"without a time are due at once":    validationsAtOnce,
 	}
 }
 
@@ -110,6 +111,14 @@ func validationsAreLeased(s *suite) {
 		}
 	}
 	s.same(len(s.due(s.now.Add(time.Minute), 10)), 5) // the leases ran out
+}
+
+// validationsAtOnce claims without a time: that is due at once.
+func validationsAtOnce(s *suite) {
+	a := s.processing(s.account().ID, time.Time{}, time.Time{})
+	s.same(s.due(s.now, 10), []string{a.ID})
+	s.is(s.store.RecordAttempt(s.ctx, a.ID, s.attempt("http-01"), time.Time{}), nil)
+	s.same(s.due(s.now, 10), []string{a.ID})
 }
 
 func validationsEnd(s *suite) {

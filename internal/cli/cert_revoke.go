@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"chancery/internal/acmeclient"
+	"chancery/internal/admin"
+	"chancery/internal/keys"
+	"chancery/internal/serial"
+)
+
+// revokeFlags are what "cert revoke" is told.
+type revokeFlags struct {
+	endpoint
+	reason  string
+	key     string
+	timeout time.Duration
+	asJSON  bool
+}
+
+// revoked is what "cert revoke" tells.
+type revoked struct {
+	Serial string `json:"serial"`
+	Reason string `json:"reason"`
+}
+
+func newCertRevoke(a *app) *cobra.Command {
+	f := &revokeFlags{}
+	cmd := &cobra.Command{
+		Use:   "revoke FILE|SERIAL",
+		Short: "Revoke a certificate",
+		Long: `Revoke a certificate. One in a file is revoked over ACME when "chancery cert
+issue" wrote it, or with --server or --key: with the account that got it or else
+with the certificate's key, if that lies beside it or is given. Any other, and one
+named by its serial number, is revoked by the operator of the CA in --dir.
+
+Reasons are, as in RFC 5280: ` + strings.Join(admin.Reasons(), ", ") + `.`,
+		Example: `  chancery cert revoke /etc/app/tls/cert.pem --reason keyCompromise
+  chancery cert revoke 017a6b… --dir /var/lib/chancery --reason superseded`,
+		Args: args(1, "FILE or SERIAL"),
+		RunE: func(cmd *cobra.Command, given []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout)
+			defer cancel()
+			done, err := f.run(ctx, a, cmd, given[0])
+			if err != nil {
+				return err
+			}
+			if f.asJSON {
+				return printJSON(a.Out, done)
+			}
+			fmt.Fprintf(a.Out, "certificate %s is revoked (%s)\n", done.Serial, done.Reason)
+			return nil
+		},
+	}
+	f.addFlags(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.reason, "reason", "unspecified", "why, by name or number in RFC 5280")
+	flags.StringVar(&f.key, "key", "", "the certificate's private key (default: key.pem beside the certificate)")
+	flags.DurationVar(&f.timeout, "timeout", certTimeout, "how long it may take")
+	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (f *revokeFlags) run(ctx context.Context, a *app, cmd *cobra.Command, what string) (revoked, error) {
+	reason, err := admin.ParseReason(f.reason)
+	if err != nil {
+		return revoked{}, &usageError{err: err}
+	}
+	if _, err := os.Stat(what); err == nil {
+		return f.revokeFile(ctx, a, cmd, what, reason)
+	}
+	if _, err := serial.Parse(what); err != nil {
+		return revoked{}, withHint(fmt.Errorf("there is no file %s, and it is no serial number", what),
+			"a serial number has up to 40 hexadecimal digits; \"chancery certs list\" shows them")
+	}
+	return f.revokeAsOperator(ctx, a, what)
+}
+
+func (f *revokeFlags) revokeAsOperator(ctx context.Context, a *app, number string) (done revoked, err error) {
+	err = a.withClient(ctx, func(c *admin.Client) error {
+		certificate, err := c.RevokeCertificate(ctx, number, f.reason)
+		done = revoked{certificate.Serial, certificate.Reason}
+		return err
+	})
+	return done, err
+}
+
+func (f *revokeFlags) revokeFile(ctx context.Context, a *app, cmd *cobra.Command, path string, reason int) (revoked, error) {
+	dir, err := acmeclient.FolderOf(path)
+	if err != nil {
+		return revoked{}, err
+	}
+	if dir == path {
+		path = filepath.Join(dir, acmeclient.CertFile)
+	}
+	chain, err := acmeclient.ReadCertificates(path)
+	if err != nil {
+		return revoked{}, err
+	}
+	_, err = acmeclient.ReadRecord(dir)
+	if errors.Is(err, fs.ErrNotExist) && f.server == "" && f.key == "" {
+		return f.revokeAsOperator(ctx, a, viewX509(chain[0]).Serial)
+	}
+	key, err := f.readKey(dir)
+	if err != nil {
+		return revoked{}, err
+	}
+	if err := f.resolveFor(ctx, a, cmd, dir); err != nil {
+		return revoked{}, err
+	}
+	client, err := acmeclient.New(acmeclient.Config{
+		Server: f.server, RootFile: f.root, Accounts: f.accounts, UserAgent: a.keeper().UserAgent, Rand: rand.Reader,
+	})
+	if err != nil {
+		return revoked{}, err
+	}
+	defer client.Close()
+	if err := client.Revoke(ctx, chain[0], key, reason); err != nil {
+		return revoked{}, err
+	}
+	return revoked{viewX509(chain[0]).Serial, f.reason}, nil
+}
+
+// resolveFor takes what is not given from the record of the certificate's
+// folder, if it has one.
+func (f *revokeFlags) resolveFor(ctx context.Context, a *app, cmd *cobra.Command, dir string) error {
+	record, err := acmeclient.ReadRecord(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.resolve(ctx, a, cmd)
+	}
+	if err != nil {
+		return err
+	}
+	if f.server == "" {
+		f.server = record.Server
+		if f.root == "" {
+			f.root = record.Root
+		}
+	}
+	if f.accounts == "" {
+		f.accounts = record.Accounts
+	}
+	return f.resolve(ctx, a, cmd)
+}
+
+// readKey reads the certificate's key, if there is one.
+func (f *revokeFlags) readKey(dir string) (crypto.Signer, error) {
+	if f.key != "" {
+		return keys.ReadFile(f.key)
+	}
+	key, err := keys.ReadFile(filepath.Join(dir, acmeclient.KeyFile))
+	if err != nil {
+		return nil, nil //nolint:nilerr // the account may do
+	}
+	return key, nil
+}

@@ -1,0 +1,216 @@
+package docs
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// place is a machine of the reader's: a directory to work in, a home, and
+// addresses that nobody else uses.
+type place struct {
+	dir     string
+	address string // loopback, without a port
+	server  *server
+}
+
+// places counts those made by this process.
+var places atomic.Uint32
+
+func newPlace(t *testing.T) *place {
+	t.Helper()
+	p := &place{dir: t.TempDir(), address: fmt.Sprintf("127.%d.%d.1", 10+os.Getpid()%200, 230+places.Add(1)%20)}
+	t.Cleanup(func() { p.stop(t) })
+	return p
+}
+
+// command makes a line ready to run by a shell.
+func (p *place) command(ctx context.Context, line string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "bash", "-c", "exec "+line)
+	if assigns(line) {
+		cmd = exec.CommandContext(ctx, "bash", "-c", line)
+	}
+	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(),
+		"PATH="+bin+":"+os.Getenv("PATH"), "HOME="+p.dir, "XDG_CONFIG_HOME="+filepath.Join(p.dir, ".config"))
+	return cmd
+}
+
+// assigns reports whether a line starts with a variable.
+func assigns(line string) bool {
+	word, _, _ := strings.Cut(line, " ")
+	return strings.Contains(word, "=")
+}
+
+// run runs a line and returns all that it wrote.
+func (p *place) run(t *testing.T, line string) (output string, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	written, err := p.command(ctx, line).CombinedOutput()
+	return string(written), err
+}
+
+// output is run for a line that must succeed.
+func (p *place) output(t *testing.T, line string) string {
+	t.Helper()
+	output, err := p.run(t, line)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", line, err, output)
+	}
+	return output
+}
+
+// server is a command that runs until it is stopped.
+type server struct {
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when err is set
+	err   error
+
+	mu      sync.Mutex
+	written bytes.Buffer // guarded by mu
+}
+
+func (s *server) Write(text []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.written.Write(text)
+}
+
+func (s *server) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.written.String()
+}
+
+// serve runs a line that serves, instead of the one before, until the place
+// answers at the address.
+func (p *place) serve(t *testing.T, line, address string) string {
+	t.Helper()
+	p.stop(t)
+	s := &server{cmd: p.command(context.Background(), line), ended: make(chan struct{})}
+	s.cmd.Stdout, s.cmd.Stderr = s, s
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		s.err = s.cmd.Wait()
+		close(s.ended)
+	}()
+	p.server = s
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); ; {
+		if resp, err := client.Get("https://" + address + "/readyz"); err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return s.String()
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-s.ended:
+			t.Fatalf("%s: it ended: %v\n%s", line, s.err, s)
+		case <-deadline:
+			t.Fatalf("%s: it doesn't answer at %s\n%s", line, address, s)
+		}
+	}
+}
+
+// stop stops what serves as Ctrl-C does; it must end well.
+func (p *place) stop(t *testing.T) {
+	t.Helper()
+	if p.server == nil {
+		return
+	}
+	s := p.server
+	p.server = nil
+	if err := s.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Error(err)
+	}
+	<-s.ended
+	if s.err != nil {
+		t.Errorf("%v: %v\n%s", s.cmd, s.err, s)
+	}
+}
+
+// freePort is a port that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return port
+}
+
+// step is a command of a page, and what comes of it.
+type step struct {
+	command string           // as the page has it
+	change  []string         // what is replaced in it, old and new in turn
+	prepare func() []string  // called before; returns further changes; may be nil
+	serves  string           // HOST:PORT where it serves until the next that serves; "" when it ends
+	want    string           // in what it writes
+	check   func(out string) // of what it writes; may be nil
+	never   string           // why it isn't run here; "" when it is
+}
+
+// follow runs a page's commands as its steps say.
+func follow(t *testing.T, p *place, path string, steps []step) {
+	t.Helper()
+	commands := shown(page(t, path))
+	planned := make([]string, len(steps))
+	for i, s := range steps {
+		planned[i] = s.command
+	}
+	if !slices.Equal(commands, planned) {
+		t.Fatalf("%s shows\n\t%s\nand the test runs\n\t%s", path, strings.Join(commands, "\n\t"), strings.Join(planned, "\n\t"))
+	}
+	for _, s := range steps {
+		if s.never == "" {
+			s.run(t, p)
+		}
+		if t.Failed() {
+			t.Fatalf("%s shows %q", path, s.command)
+		}
+	}
+}
+
+func (s step) run(t *testing.T, p *place) {
+	t.Helper()
+	change := slices.Clone(s.change)
+	if s.prepare != nil {
+		change = append(change, s.prepare()...)
+	}
+	line := strings.NewReplacer(append(change, "go run ./cmd/chancery", "chancery")...).Replace(s.command)
+	var output string
+	if s.serves != "" {
+		output = p.serve(t, line, s.serves)
+	} else {
+		output = p.output(t, line)
+	}
+	if !strings.Contains(output, s.want) {
+		t.Errorf("%s: there is no %q in\n%s", line, s.want, output)
+	}
+	if s.check != nil {
+		s.check(output)
+	}
+}
