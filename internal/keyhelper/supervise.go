@@ -59,13 +59,16 @@ func (k *Key) runHelper() (opened bool, err error) {
 	}
 	c := newConn(requests, answers)
 	opened, err = k.use(c)
-	if k.ctx.Err() == nil {
+	wanted := k.ctx.Err() != nil
+	if !wanted {
 		_ = command.Process.Kill() // it has ended, or must
 	}
 	_ = requests.Close()
 	err = errors.Join(err, command.Wait()) // also ends answers, and so c
 	c.wait()
-	k.options.Log.Warn("a key helper has ended", slog.String("key", k.options.Key), slog.Any("error", err))
+	if !wanted {
+		k.options.Log.Warn("a key helper has ended", slog.String("key", k.options.Key), slog.Any("error", err))
+	}
 	return opened, err
 }
 
