@@ -24,8 +24,14 @@ help: ## Show this list
 	  /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build the static binary bin/chancery
+build: ## Build the static binary bin/chancery and, with a C compiler, the PKCS#11 helper
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X chancery/internal/cli.version=$(VERSION)' -o bin/chancery ./cmd/chancery
+	@if command -v "$$($(GO) env CC)" >/dev/null; then $(MAKE) --no-print-directory helper; \
+	else echo "There is no C compiler, so the PKCS#11 helper is not built."; fi
+
+.PHONY: helper
+helper: ## Build bin/chancery-key-pkcs11, for keys in HSMs; needs a C compiler
+	cd cmd/chancery-key-pkcs11 && CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-s -w' -o ../../bin/chancery-key-pkcs11 .
 
 .PHONY: run
 run: build ## Create a CA in ./chancery if there is none, and serve it
@@ -37,6 +43,7 @@ run: build ## Create a CA in ./chancery if there is none, and serve it
 test: deps lint vuln ## Everything: install what tests need, lint, fuzz briefly, race tests, real clients
 	FUZZTIME=3s scripts/fuzz
 	CGO_ENABLED=1 scripts/gotest -race -timeout 8m ./...
+	cd cmd/chancery-key-pkcs11 && CGO_ENABLED=1 ../../scripts/gotest -race -timeout 8m ./...
 	cd test/e2e && CGO_ENABLED=1 ../../scripts/gotest -race -count=1 -parallel 6 -timeout 8m ./...
 
 .PHONY: unit
@@ -48,7 +55,7 @@ e2e: deps ## Real clients (certbot, lego, Caddy and others) against a real serve
 	cd test/e2e && CGO_ENABLED=1 ../../scripts/gotest -race -count=1 -parallel 6 -timeout 8m ./...
 
 .PHONY: lint
-lint: ## go vet and golangci-lint, on both modules
+lint: ## go vet and golangci-lint, on all modules
 	scripts/lint
 
 .PHONY: vuln
