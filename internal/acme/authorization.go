@@ -166,7 +166,7 @@ func (d *Door) newAuthorization(ctx context.Context, r *request) (*response, err
 	if err := r.decode(&wanted); err != nil {
 		return nil, err
 	}
-	names, err := parseIdentifiers([]wantedIdentifier{wanted.Identifier}, 1)
+	names, err := r.parseIdentifiers([]wantedIdentifier{wanted.Identifier}, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -41,6 +41,7 @@ type Config struct {
 	FinalizeWait          time.Duration // how long finalize waits for the certificate
 	Challenges            []string      // the methods offered
 	SubdomainAuth         bool          // RFC 9444 is served
+	Underscores           bool          // DNS names can have underscores, as far as policy allows
 	PersistIssuers        []string      // issuer domain names of dns-persist-01; none: not offered
 	ValidationWait        time.Duration // how long the client waits for the outcome
 	ValidationTimeout     time.Duration // of one attempt

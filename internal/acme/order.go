@@ -180,7 +180,7 @@ func (d *Door) newOrder(ctx context.Context, r *request) (*response, error) {
 
 // draftOrder checks all that can be refused before anybody proves anything.
 func (d *Door) draftOrder(ctx context.Context, r *request, wanted newOrderRequest) (*store.Order, error) {
-	names, err := parseIdentifiers(wanted.Identifiers, r.MaxIdentifiers)
+	names, err := r.parseIdentifiers(wanted.Identifiers, r.MaxIdentifiers)
 	if err != nil {
 		return nil, err
 	}
@@ -244,25 +244,27 @@ func parseTime(member, text string) (time.Time, error) {
 
 // parseIdentifiers brings names to their normal form. Each bad one gets its
 // own subproblem (RFC 8555 §6.7.1).
-func parseIdentifiers(given []wantedIdentifier, most int) ([]identifier.Identifier, error) {
+func (r *request) parseIdentifiers(given []wantedIdentifier, most int) ([]identifier.Identifier, error) {
 	switch {
 	case len(given) == 0:
 		return nil, newProblem(malformed, "the order has no identifiers")
 	case len(given) > most:
 		return nil, newProblem(malformed, "the order has %d identifiers; at most %d are allowed", len(given), most)
 	}
+	parse := identifier.Parse
+	if r.Underscores {
+		parse = identifier.ParseLoose
+	}
 	names := make([]identifier.Identifier, 0, len(given))
 	var bad []Problem
 	for i := range given {
 		id := given[i].Identifier
-		name, err := identifier.ParseLoose(id.Type, id.Value)
+		name, err := parse(id.Type, id.Value)
 		switch {
 		case errors.Is(err, identifier.ErrUnsupported), id.Type == identifier.Email, id.Type == identifier.URI: // no challenge proves these
 			bad = append(bad, subproblem(unsupportedIdentifier, id, "unsupported identifier type %.40q: here \"dns\" and \"ip\" are served", id.Type))
 		case err != nil:
 			bad = append(bad, subproblem(malformed, id, "%s", err))
-		case name.Type != identifier.DNS && name.Type != identifier.IP:
-			bad = append(bad, subproblem(unsupportedIdentifier, id, "identifiers of type %q are not proven here", id.Type))
 		case slices.Contains(names, name):
 			bad = append(bad, subproblem(malformed, id, "the identifier is there twice"))
 		case given[i].AncestorDomain != "" && !isAbove(given[i].AncestorDomain, name):

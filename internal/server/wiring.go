@@ -209,6 +209,7 @@ func (s *Server) acmeConfig(c *config.Config) acme.Config {
 		FinalizeWait:          a.FinalizeWait.Std(),
 		Challenges:            challenges(a),
 		SubdomainAuth:         a.SubdomainAuth,
+		Underscores:           c.Policy.AllowUnderscores,
 		PersistIssuers:        a.DNSPersistIssuers,
 		ValidationWait:        v.Wait.Std(),
 		ValidationTimeout:     v.Timeout.Std(),
