@@ -2,6 +2,7 @@ package ca
 
 import (
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
@@ -57,7 +58,11 @@ type draft struct {
 // prepare asks policy, builds the certificate by its profile, and lints it.
 // It uses no key and changes nothing.
 func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*draft, error) {
-	decision, err := a.Decide(ctx, req.question())
+	public, err := x509.ParsePKIXPublicKey(req.PublicKey)
+	if err != nil {
+		return nil, failure.New(failure.BadKey, "the public key cannot be read").Because(err)
+	}
+	decision, err := a.Decide(ctx, req.question(public))
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +89,7 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	if req.Wishes, err = shorten(shape, issuer, req.Wishes, decision, now); err != nil {
 		return nil, err
 	}
-	tbs, err := a.build(shape, issuer, req, number, now)
+	tbs, err := a.build(shape, issuer, req, public, number, now)
 	if err != nil {
 		return nil, err
 	}
@@ -103,15 +108,11 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 }
 
 // question is what policy is asked about the request.
-func (r *Request) question() policy.Question {
-	q := policy.Question{
-		Door: r.Door, AccountID: r.AccountID, Profile: r.Profile,
+func (r *Request) question(public crypto.PublicKey) policy.Question {
+	return policy.Question{
+		Door: r.Door, AccountID: r.AccountID, Profile: r.Profile, KeyType: profile.KeyType(public),
 		Identifiers: r.Identifiers, Preauthorized: r.Preauthorized,
 	}
-	if public, err := x509.ParsePKIXPublicKey(r.PublicKey); err == nil { // else build says what is wrong
-		q.KeyType = profile.KeyType(public)
-	}
-	return q
 }
 
 // shorten brings the certificate's life to what the rules allow: what the
@@ -133,11 +134,7 @@ func shorten(shape *profile.Profile, issuer *signing, wishes profile.Wishes, dec
 }
 
 // build fills the profile with the request.
-func (a *Authority) build(shape *profile.Profile, issuer *signing, req Request, number serial.Number, now time.Time) (profile.TBS, error) {
-	public, err := x509.ParsePKIXPublicKey(req.PublicKey)
-	if err != nil {
-		return profile.TBS{}, failure.New(failure.BadKey, "the public key cannot be read").Because(err)
-	}
+func (a *Authority) build(shape *profile.Profile, issuer *signing, req Request, public crypto.PublicKey, number serial.Number, now time.Time) (profile.TBS, error) {
 	if err := a.deps.CheckKey(public); err != nil {
 		return profile.TBS{}, failure.Wrap("check public key", err)
 	}
