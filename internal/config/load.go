@@ -21,8 +21,8 @@ import (
 // FileName is the name of the configuration file in the directory of a CA.
 const FileName = "chancery.yaml"
 
-// maxFile bounds the configuration file, in bytes.
-const maxFile = 4 << 20
+// maxFile bounds the configuration file, in bytes; 100,000 rules of policy are 5 MB.
+const maxFile = 16 << 20
 
 // LoadOptions say where the configuration comes from.
 type LoadOptions struct {

@@ -15,7 +15,7 @@ var fileMistakes = []struct{ file, says string }{
 	{"- listen", `chancery.yaml:1:1: keys are expected here, as in "name: value"; found a list`},
 	{"log: {}\n---\nlog: {}", "chancery.yaml:3:4: a second document begins here; a configuration is one document"},
 	{strings.Repeat("[", 1000), "chancery.yaml:1:33: this is not YAML: this is nested too deep"},
-	{strings.Repeat("#", 1<<23), "chancery.yaml:1:1: the file has more than 4 MiB; is it the right one?"},
+	{strings.Repeat("#", 1<<25), "chancery.yaml:1:1: the file has more than 16 MiB; is it the right one?"},
 
 	// Keys.
 	{"validation:\n  http_prot: 80", `chancery.yaml:2:3: unknown key "validation.http_prot"; did you mean "validation.http_port"?` + "\n    2 |   http_prot: 80"},
