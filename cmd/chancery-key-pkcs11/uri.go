@@ -24,7 +24,7 @@ type keyURI struct {
 func parseURI(text string) (uri keyURI, err error) {
 	rest, ok := strings.CutPrefix(text, "pkcs11:")
 	if !ok {
-		return uri, errors.New("the key's URI does not begin with pkcs11:")
+		return uri, errors.New("the key is no URI like pkcs11:token=ca;object=issuing")
 	}
 	path, query, _ := strings.Cut(rest, "?")
 	seen := map[string]bool{}

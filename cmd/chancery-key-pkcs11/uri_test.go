@@ -26,7 +26,7 @@ func TestParseURI(t *testing.T) {
 
 func TestParseURIRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"file:/key":                         "begin with pkcs11:",
+		"file:/key":                         "is no URI like pkcs11:",
 		"pkcs11:":                           "which library",
 		"pkcs11:token=a;object=b":           "which library",
 		"pkcs11:token=a?module-path=/m":     "names no key",

@@ -272,3 +272,19 @@ func TestSecret(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkSign is a signature by way of a helper, many at a time as a server
+// makes them; the key is in the helper's memory.
+func BenchmarkSign(b *testing.B) {
+	f := newFixture(b, "P-256")
+	k := f.start()
+	f.check(f.sign(k))
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := f.sign(k); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}

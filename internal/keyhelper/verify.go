@@ -15,7 +15,7 @@ var errSignature = errors.New("the helper's signature does not verify")
 // verify checks what a helper returned, so that neither a fault in the
 // hardware nor another key makes a certificate that nobody accepts.
 func verify(public crypto.PublicKey, hash crypto.Hash, digest, signature []byte) error {
-	ok := false
+	var ok bool
 	switch public := public.(type) {
 	case *ecdsa.PublicKey:
 		ok = ecdsa.VerifyASN1(public, digest, signature)
