@@ -39,6 +39,7 @@ const (
 	recheckEvery   = 250 * time.Millisecond // while the token is away
 	minWait        = 50 * time.Millisecond  // before the helper is started again
 	maxWait        = 5 * time.Second
+	maxLost        = 3               // helpers in a row that end while they open the key, until that is told
 	endWait        = 2 * time.Second // until a helper that should end is killed
 )
 

@@ -20,15 +20,18 @@ import (
 // key.
 func (k *Key) supervise() {
 	defer close(k.done)
-	wait := minWait
+	wait, lost := minWait, 0
 	for k.ctx.Err() == nil {
 		opened, err := k.runHelper()
 		if k.ctx.Err() != nil {
 			return
 		}
 		if opened {
-			wait = minWait
-			err = nil // it is started again; those who wait need not know
+			wait, lost = minWait, 0
+		}
+		// One that just ended is started again, and those who wait need not know.
+		if lost++; opened || errors.Is(err, errLost) && lost < maxLost {
+			err = nil
 		}
 		k.set(nil, err)
 		select {
