@@ -57,7 +57,7 @@ func bound(t testing.TB, ca *servertest.CA, key admin.Binding) *acmetest.Client 
 }
 
 // finish gets the certificate of a ready order.
-func finish(t testing.TB, c *acmetest.Client, made *acmetest.Order) (names []string) {
+func finish(t testing.TB, c *acmetest.Client, made *acmetest.Order) {
 	t.Helper()
 	i := &issued{key: newKey(t), order: made}
 	csr, err := acmetest.CSR(i.key, made.Identifiers)
@@ -66,10 +66,6 @@ func finish(t testing.TB, c *acmetest.Client, made *acmetest.Order) (names []str
 	check(t, err)
 	_, err = c.Download(t.Context(), made)
 	check(t, err)
-	for _, name := range made.Identifiers {
-		names = append(names, name.Value)
-	}
-	return names
 }
 
 var teamA = admin.Grant{

@@ -46,7 +46,7 @@ func CompileGrant(spec GrantSpec) (*Grant, error) {
 				found = append(found, &SpecError{Field: fmt.Sprintf("%s[%d]", field, i), Problem: err.Error()})
 				continue
 			}
-			g.index.add(0, p, entry{0, list(l), int32(len(g.lists[l]))}) //nolint:gosec // there are a few
+			g.index.add(0, p, entry{0, list(l), int32(len(g.lists[l]))})
 			g.lists[l] = append(g.lists[l], p)
 		}
 	}

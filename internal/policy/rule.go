@@ -81,7 +81,7 @@ func Compile(spec Spec, known Known) (*Rules, error) {
 	for i, r := range spec.Rules {
 		c.field = fmt.Sprintf("rules[%d]", i)
 		r.Name = cmp.Or(r.Name, fmt.Sprintf("rule %d", i+1))
-		c.add(int32(i), r) //nolint:gosec // nobody writes so many rules
+		c.add(int32(i), r)
 	}
 	c.findDead()
 	if slices.ContainsFunc(c.found, func(err error) bool { return !err.(*SpecError).Warning }) { //nolint:errorlint // they are what warn and refuse made
@@ -173,10 +173,10 @@ func (c *compiler) enter(number int32, r *rule) {
 			c.rules.bare[scope] = append(c.rules.bare[scope], number)
 		}
 		for i, p := range r.allow {
-			c.rules.index.add(scope, p, entry{number, allowList, int32(i)}) //nolint:gosec // as above
+			c.rules.index.add(scope, p, entry{number, allowList, int32(i)})
 		}
 		for i, p := range r.deny {
-			c.rules.index.add(scope, p, entry{number, denyList, int32(i)}) //nolint:gosec // as above
+			c.rules.index.add(scope, p, entry{number, denyList, int32(i)})
 		}
 	}
 }
@@ -193,7 +193,7 @@ func (c *compiler) scopesOf(r *rule) []int32 {
 	for _, member := range members {
 		scope, found := c.rules.scopes[kind+member]
 		if !found {
-			scope = int32(len(c.rules.scopes) + 1) //nolint:gosec // as above
+			scope = int32(len(c.rules.scopes) + 1)
 			c.rules.scopes[kind+member] = scope
 		}
 		if !slices.Contains(scopes, scope) {
@@ -217,10 +217,10 @@ func (c *compiler) findDead() {
 		note := func(l list, patterns []Pattern) {
 			for _, p := range patterns {
 				if _, found := always[l][keyOf(p)]; !found && p.shape != ipNetwork {
-					always[l][keyOf(p)] = int32(i) //nolint:gosec // as above
+					always[l][keyOf(p)] = int32(i)
 				}
 				if _, found := nets[l][netKey{0, p.net}]; !found && p.shape == ipNetwork {
-					nets[l][netKey{0, p.net}] = int32(i) //nolint:gosec // as above
+					nets[l][netKey{0, p.net}] = int32(i)
 				}
 			}
 		}
@@ -232,9 +232,9 @@ func (c *compiler) findDead() {
 	for i := range c.rules.rules {
 		for j, p := range c.rules.rules[i].allow {
 			field := fmt.Sprintf("rules[%d].allow[%d]", i, j)
-			if by, found := covering(p, always[denyList], nets[denyList]); found && by != int32(i) { //nolint:gosec // as above
+			if by, found := covering(p, always[denyList], nets[denyList]); found && by != int32(i) {
 				c.refuse(field, "%s can never be allowed: the rule %q denies it, and deny wins; narrow that rule, or leave this out", p, c.rules.rules[by].Name)
-			} else if by, found := covering(p, always[allowList], nets[allowList]); found && by < int32(i) && !c.rules.rules[i].restricts() { //nolint:gosec // as above
+			} else if by, found := covering(p, always[allowList], nets[allowList]); found && by < int32(i) && !c.rules.rules[i].restricts() {
 				c.found = append(c.found, &SpecError{Field: field, Warning: true, Problem: fmt.Sprintf(
 					"%s is never asked: the earlier rule %q allows it to everybody", p, c.rules.rules[by].Name)})
 			}
