@@ -34,7 +34,7 @@ helper: ## Build bin/chancery-key-pkcs11, for keys in HSMs; needs a C compiler
 	cd cmd/chancery-key-pkcs11 && CGO_ENABLED=1 $(GO) build -trimpath -ldflags '-s -w' -o ../../bin/chancery-key-pkcs11 .
 
 .PHONY: run
-run: build ## Create a CA in ./chancery if there is none, and serve it
+run: build ## Create a CA in ./chancery-ca if there is none, and serve it
 	bin/chancery up
 
 ##@ Test

@@ -102,7 +102,8 @@ func newRoot(a *app) *cobra.Command {
 	return root
 }
 
-const defaultDir = "chancery"
+// defaultDir is not "chancery", which is what "go build" calls the program.
+const defaultDir = "chancery-ca"
 
 // env is the value of an environment variable, or "".
 func (a *app) env(name string) string {

@@ -44,6 +44,8 @@ func (r *resolver) addresses(ctx context.Context, l *log, name string) ([]netip.
 	switch {
 	case len(found) > 0:
 		return found, nil
+	case isLocalhost(name):
+		return localhost(), nil // resolvers need not know it (RFC 6761 §6.3)
 	case fourErr != nil:
 		return nil, fourErr
 	case sixErr != nil:
@@ -128,10 +130,19 @@ func (s *systemFiles) addresses(name string) []netip.Addr {
 	if found := s.hostAddr[name]; len(found) > 0 {
 		return found
 	}
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
-		return []netip.Addr{netip.IPv6Loopback(), netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	if isLocalhost(name) {
+		return localhost()
 	}
 	return nil
+}
+
+func isLocalhost(name string) bool {
+	name = strings.ToLower(bare(name))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
+}
+
+func localhost() []netip.Addr {
+	return []netip.Addr{netip.IPv6Loopback(), netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 }
 
 func parseResolvConf(text string) []string {

@@ -234,6 +234,18 @@ func TestAddresses(t *testing.T) {
 	refused(t, w.validate(TLSALPN01, dnsName("gone.corp")), failure.DNS, "gone.corp does not exist")
 }
 
+// Resolvers need not know localhost, but may.
+func TestLocalhostWithResolvers(t *testing.T) {
+	w := newWorld(t)
+	w.config.HTTPPort = portOf(serveHTTP(t, "127.0.0.1:0", text(keyAuth)))
+	proven(t, w.validate(HTTP01, dnsName("localhost")))
+	w.dns.SetA("localhost", "192.0.2.1")
+	result := w.validate(HTTP01, dnsName("localhost"))
+	if result.Err == nil || !strings.Contains(result.Err.Public, "192.0.2.1") {
+		t.Errorf("%v", result.Err)
+	}
+}
+
 // A host that names no resolvers behaves as the system does.
 func TestSystemResolver(t *testing.T) {
 	w := newWorld(t)

@@ -31,11 +31,11 @@ func firstCertificate(here, port string) []step {
 			change:  []string{":8080", ":" + port, "/tmp/first", "first"}, want: "fullchain.pem",
 		},
 		{
-			command: "openssl verify -CAfile chancery/root.pem -untrusted /tmp/first/chain.pem /tmp/first/cert.pem",
+			command: "openssl verify -CAfile chancery-ca/root.pem -untrusted /tmp/first/chain.pem /tmp/first/cert.pem",
 			change:  []string{"/tmp/first", "first"}, want: "OK",
 		},
 		{
-			command: "REQUESTS_CA_BUNDLE=chancery/root.pem certbot certonly --standalone --server https://127.0.0.1:9443/acme/directory -d app.corp.example",
+			command: "REQUESTS_CA_BUNDLE=chancery-ca/root.pem certbot certonly --standalone --server https://127.0.0.1:9443/acme/directory -d app.corp.example",
 			change: []string{
 				"127.0.0.1:9443", here, "app.corp.example", "localhost",
 				"--standalone", "--standalone --http-01-port " + port + // and nobody to ask, and nothing outside this directory:
