@@ -42,12 +42,26 @@ func TestOperating(t *testing.T) {
 		{
 			command: "chancery init --dir /var/lib/chancery --intermediate signed.pem --root root.pem",
 			change:  []string{"/var/lib/chancery", "outside"},
-			prepare: func() []string { return p.signRequest(t) }, want: "Root of another department",
+			prepare: func() []string { return p.signRequest(t, "intermediate.csr", "signed.pem") }, want: "Root of another department",
 		},
 		{command: "chancery serve --dir /var/lib/chancery", change: lib, serves: here, want: "https://ca.corp.example:9443/acme/directory"},
 		{command: "chancery config check --dir /var/lib/chancery", change: lib, want: "good"},
 		{command: "chancery config show --dir /var/lib/chancery", change: lib, want: "validation.http_port"},
 		{command: "chancery config schema", want: `"$schema"`},
+		{
+			command: "chancery issuer rotate --root-passphrase-file /var/lib/chancery/root-passphrase.txt --dir /var/lib/chancery",
+			change:  lib, want: "Chancery Intermediate CA",
+		},
+		{command: "chancery issuer list --dir /var/lib/chancery", change: lib, want: "default"},
+		{
+			command: "chancery issuer request --csr-out sub.csr --dir /var/lib/chancery",
+			change:  []string{"/var/lib/chancery", "outside"}, want: "sub.csr",
+		},
+		{
+			command: "chancery issuer accept --certificate sub.pem --dir /var/lib/chancery",
+			change:  []string{"/var/lib/chancery", "outside"},
+			prepare: func() []string { return p.signRequest(t, "sub.csr", "sub.pem") }, want: "default",
+		},
 		{command: "chancery backup ca-backup.db --dir /var/lib/chancery", change: lib, want: "ca-backup.db"},
 		{command: "chancery restore ca-backup.db --dir /var/lib/chancery-new", change: lib, want: "lib-new"},
 		{command: "chancery eab create --name team-a --single-use --json --dir /var/lib/chancery", change: lib, want: `"hmac"`},
@@ -81,10 +95,11 @@ func (p *place) write(t *testing.T, name string, content []byte) {
 	}
 }
 
-// signRequest is what a root elsewhere does with intermediate.csr.
-func (p *place) signRequest(t *testing.T) []string {
+// signRequest is what a root elsewhere, made the first time, does with a
+// request.
+func (p *place) signRequest(t *testing.T, requestFile, certificateFile string) []string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(p.dir, "intermediate.csr"))
+	text, err := os.ReadFile(filepath.Join(p.dir, requestFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,15 +108,16 @@ func (p *place) signRequest(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
 	root := authority("Root of another department", 1)
-	p.certify(t, "root.pem", root, root, key.Public(), key)
-	issuing := authority("", 2)
+	if p.rootKey == nil {
+		if p.rootKey, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		p.certify(t, "root.pem", root, root, p.rootKey.Public(), p.rootKey)
+	}
+	issuing := authority("", time.Now().UnixNano())
 	issuing.RawSubject, issuing.MaxPathLenZero = request.RawSubject, true
-	p.certify(t, "signed.pem", issuing, root, request.PublicKey, key)
+	p.certify(t, certificateFile, issuing, root, request.PublicKey, p.rootKey)
 	return nil
 }
 

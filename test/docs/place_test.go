@@ -3,6 +3,7 @@ package docs
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type place struct {
 	dir     string
 	address string // loopback, without a port
 	server  *server
+	rootKey *ecdsa.PrivateKey // of the root elsewhere, once there is one
 }
 
 // places counts those made by this process.
