@@ -13,6 +13,7 @@ import (
 
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
+	"chancery/internal/keys"
 	"chancery/internal/policy"
 	"chancery/internal/profile"
 	"chancery/internal/serial"
@@ -110,7 +111,7 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 // question is what policy is asked about the request.
 func (r *Request) question(public crypto.PublicKey) policy.Question {
 	return policy.Question{
-		Door: r.Door, AccountID: r.AccountID, Profile: r.Profile, KeyType: profile.KeyType(public),
+		Door: r.Door, AccountID: r.AccountID, Profile: r.Profile, KeyType: keys.TypeOf(public),
 		Identifiers: r.Identifiers, Preauthorized: r.Preauthorized,
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"chancery/internal/identifier"
+	"chancery/internal/keys"
 	"chancery/internal/profile"
 )
 
@@ -17,7 +18,7 @@ func trialFacts(cert *x509.Certificate, names []identifier.Identifier) []string 
 		"subject", cert.Subject.String(),
 		"issuer", cert.Issuer.String(),
 		"valid", when(cert.NotBefore) + " to " + when(cert.NotAfter),
-		"key", profile.KeyType(cert.PublicKey),
+		"key", keys.TypeOf(cert.PublicKey),
 	}
 	for _, name := range names {
 		facts = append(facts, "name", name.String())

@@ -12,7 +12,6 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"strings"
 
 	"chancery/internal/failure"
+	"chancery/internal/x509der"
 )
 
 // allowed ends every refusal of a kind of key.
@@ -65,29 +65,12 @@ func Generate(rand io.Reader, typ string) (crypto.Signer, error) {
 	return nil, failure.New(failure.BadKey, "there is no key type %.40q; %s (as RSA-2048)", typ, allowed)
 }
 
-// SKI is the subject key identifier of a public key by RFC 7093 §2 method 1:
-// the leftmost 160 bits of the SHA-256 hash of the subjectPublicKey bit
-// string, without tag, length and count of unused bits.
+// SKI is the subject key identifier of a public key by RFC 7093 §2 method 1.
 func SKI(pub crypto.PublicKey) ([]byte, error) {
-	bits, err := subjectPublicKey(pub)
+	spki, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't compute the subject key identifier: %w", err)
 	}
-	sum := sha256.Sum256(bits)
-	return sum[:20], nil
-}
-
-// subjectPublicKey is the content of the field of that name in a
-// SubjectPublicKeyInfo (RFC 5480 §2.2, RFC 8410 §4, RFC 3279 §2.3.1).
-func subjectPublicKey(pub crypto.PublicKey) ([]byte, error) {
-	switch key := pub.(type) {
-	case *ecdsa.PublicKey:
-		return key.Bytes()
-	case ed25519.PublicKey:
-		return key, nil
-	case *rsa.PublicKey:
-		return x509.MarshalPKCS1PublicKey(key), nil
-	default:
-		return nil, fmt.Errorf("unsupported key type %T", pub)
-	}
+	id, err := x509der.KeyID(spki)
+	return id[:], err
 }

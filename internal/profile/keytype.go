@@ -2,15 +2,13 @@ package profile
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"chancery/internal/failure"
+	"chancery/internal/keys"
 )
 
 // The RSA sizes that are certified, in bits.
@@ -35,24 +33,10 @@ func (c class) String() string { return [classes]string{"P-256, P-384 and P-521"
 
 func allKeyTypes() []string { return []string{"P-256", "P-384", "P-521", "Ed25519", "RSA"} }
 
-// KeyType names the kind of a public key as key_types does: "P-256",
-// "Ed25519", "RSA-2048". It is "" for kinds that are never certified.
-func KeyType(pub crypto.PublicKey) string {
-	switch pub := pub.(type) {
-	case *ecdsa.PublicKey:
-		return pub.Params().Name
-	case ed25519.PublicKey:
-		return "Ed25519"
-	case *rsa.PublicKey:
-		return "RSA-" + strconv.Itoa(pub.N.BitLen())
-	}
-	return ""
-}
-
 // CheckKey returns a failure of kind BadCSR unless the profile certifies keys
 // of pub's type and size. It says nothing about the quality of the key.
 func (p *Profile) CheckKey(pub crypto.PublicKey) error {
-	kind := KeyType(pub)
+	kind := keys.TypeOf(pub)
 	if slices.Contains(p.Spec.KeyTypes, kind) {
 		return nil
 	}

@@ -14,6 +14,7 @@ import (
 	"chancery/internal/expr"
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
+	"chancery/internal/keys"
 	"chancery/internal/serial"
 	"chancery/internal/x509der"
 )
@@ -198,7 +199,7 @@ func (p *Profile) checkDepth(issuer *Issuer) error {
 }
 
 func (p *Profile) addExtensions(b *cryptobyte.Builder, in *Input, keyID []byte, content content) {
-	class, _ := classOf(KeyType(in.PublicKey))
+	class, _ := classOf(keys.TypeOf(in.PublicKey))
 	b.AddBytes(p.fixed[class])
 	addExtension(b, extSubjectKeyID, false, func(b *cryptobyte.Builder) { b.AddASN1OctetString(keyID) })
 	b.AddBytes(in.Issuer.authorityKeyID)
