@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"chancery/internal/archive"
 	"chancery/internal/failure"
 	"chancery/internal/limits"
 	"chancery/internal/observe"
@@ -35,6 +36,8 @@ type Deps struct {
 	// Backup writes a copy of the store, as it is at one moment, into a new
 	// file at path.
 	Backup func(ctx context.Context, path string) error
+	// Files lists what else belongs into a backup; nil for nothing.
+	Files func() ([]archive.Source, error)
 	// Dir is where a backup is put together before it is sent.
 	Dir string
 	// Reload reads the configuration again, and audits that; nil when no
@@ -67,6 +70,9 @@ func New(deps Deps) http.Handler {
 	}
 	if deps.GrantChanged == nil {
 		deps.GrantChanged = func(string) {}
+	}
+	if deps.Files == nil {
+		deps.Files = func() ([]archive.Source, error) { return nil, nil }
 	}
 	a := &api{Deps: deps}
 	mux := http.NewServeMux()

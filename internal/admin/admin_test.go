@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"chancery/internal/admin"
+	"chancery/internal/archive"
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
 	"chancery/internal/observe"
@@ -321,16 +321,20 @@ func TestBackupIsAStore(t *testing.T) {
 	f := newFixture(t)
 	f.issue(t, 1, "a.corp", nil)
 	for name, client := range map[string]*admin.Client{"socket": f.overSocket(t), "in process": f.inProcess(t)} {
-		path := filepath.Join(t.TempDir(), "copy.db")
+		dir := t.TempDir()
 		var content bytes.Buffer
 		size, err := client.Backup(t.Context(), &content)
 		if err != nil || size != int64(content.Len()) || size == 0 {
 			t.Fatalf("%s: %d octets, %v", name, size, err)
 		}
-		if err := os.WriteFile(path, content.Bytes(), 0o600); err != nil {
-			t.Fatal(err)
+		backup, err := archive.Open(&content, size)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
 		}
-		copied, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
+		if err := backup.Extract(dir); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		copied, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, archive.Database)})
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -1,19 +1,21 @@
 package admin
 
 import (
-	"io"
+	"context"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 
+	"chancery/internal/archive"
 	"chancery/internal/failure"
 	"chancery/internal/observe"
 )
 
-// backup sends a copy of the store. It is put together in a file first: its
-// length is then known, so that a client sees when it did not get all of it.
+// backup sends all that is needed to bring the CA back. The database is copied
+// into a file first: the length of the answer is then known, so that a client
+// sees when it did not get all of it.
 func (a *api) backup(w http.ResponseWriter, r *http.Request) {
 	observe.SetResource(r.Context(), "admin/backup")
 	dir, err := os.MkdirTemp(a.Dir, ".backup-")
@@ -22,30 +24,34 @@ func (a *api) backup(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if err := a.sendBackup(w, r, filepath.Join(dir, "store.db")); err != nil {
+	packed, size, err := a.pack(r.Context(), filepath.Join(dir, archive.Database))
+	if err != nil {
 		writeError(w, r, err)
+		return
 	}
+	w.Header().Set("Content-Type", "application/x-tar")
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if err := packed.Write(w); err != nil { // net/http then cuts the connection
+		observe.Add(r.Context(), "error", err.Error())
+		return
+	}
+	a.Auditor.Audit(r.Context(), "store.backed-up", who(r), slog.Int64("size", size))
 }
 
-func (a *api) sendBackup(w http.ResponseWriter, r *http.Request, path string) error {
-	if err := a.Backup(r.Context(), path); err != nil {
-		return failure.Wrap("back up the store", err)
+// pack copies the database to path. The files are read after that, so that
+// they are there for all that is in the database.
+func (a *api) pack(ctx context.Context, path string) (*archive.Archive, int64, error) {
+	if err := a.Backup(ctx, path); err != nil {
+		return nil, 0, failure.Wrap("back up the store", err)
 	}
-	file, err := os.Open(path)
+	files, err := a.Files()
 	if err != nil {
-		return failure.Wrap("read the backup", err)
+		return nil, 0, failure.Wrap("list the files of the CA", err)
 	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
+	packed, err := archive.New(path, files, a.Status(ctx).Version, a.Now())
 	if err != nil {
-		return failure.Wrap("read the backup", err)
+		return nil, 0, failure.Wrap("back up", err)
 	}
-	w.Header().Set("Content-Type", "application/vnd.sqlite3")
-	w.Header().Set("Content-Length", strconv.FormatInt(info.Size(), 10))
-	if _, err := io.Copy(w, file); err != nil { // net/http then cuts the connection
-		observe.Add(r.Context(), "error", err.Error())
-		return nil
-	}
-	a.Auditor.Audit(r.Context(), "store.backed-up", who(r), slog.Int64("size", info.Size()))
-	return nil
+	size, err := packed.Size()
+	return packed, size, failure.Wrap("back up", err)
 }

@@ -156,7 +156,8 @@ func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 	return call[Reloaded](ctx, c, http.MethodPost, "/v1/reload", nil)
 }
 
-// Backup writes a copy of the store to w and returns its size in octets.
+// Backup writes a backup of the CA, as package archive reads it, to w and
+// returns its size in octets. It holds the keys.
 func (c *Client) Backup(ctx context.Context, w io.Writer) (int64, error) {
 	answer, err := c.do(ctx, http.MethodGet, "/v1/backup", nil)
 	if err != nil {

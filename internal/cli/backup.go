@@ -19,15 +19,18 @@ func newBackup(a *app) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
-		Short: "Copy the database into a file, also while the server runs",
-		Long: `Copy the database, as it is at one moment, into a file, also while the server
-runs. FILE - is standard output. The keys and certificates of the CA and
-chancery.yaml are not in it: keep copies of them too.`,
+		Short: "Copy the whole CA into a file, also while the server runs",
+		Long: `Copy all that is needed to bring the CA back into a file, also while the server
+runs: the database as it is at one moment, chancery.yaml, the certificates and
+the keys. FILE - is standard output. Whoever can read the file can issue as this
+CA. The passphrase of the root's key is not in it, and neither are files that
+chancery.yaml names outside of the directory.`,
 		Args: args(1, "FILE"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
 				if given[0] == "-" {
 					_, err := c.Backup(cmd.Context(), a.Out)
+					a.warnOfKeys(err)
 					return err
 				}
 				return a.backup(cmd.Context(), c, given[0], force)
@@ -58,7 +61,15 @@ func (a *app) backup(ctx context.Context, c *admin.Client, path string, force bo
 		return fmt.Errorf("couldn't back up: %w", err)
 	}
 	fmt.Fprintf(a.Out, "backed up %s to %s\n", sizeText(size), path)
+	a.warnOfKeys(nil)
 	return nil
+}
+
+// warnOfKeys says what a backup is that was made without an error.
+func (a *app) warnOfKeys(err error) {
+	if err == nil {
+		fmt.Fprintln(a.Err, "It holds the issuing keys: keep it like them.")
+	}
 }
 
 func ignoreMissing(err error) error {

@@ -4,103 +4,140 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"chancery/internal/archive"
 	"chancery/internal/config"
+	"chancery/internal/hierarchy"
+	"chancery/internal/keys"
 	"chancery/internal/store/sqlite"
 )
 
 func newRestore(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Put a backup in the place of a directory's database",
-		Long: `Put a backup in the place of the database of a directory that nobody uses. The
-database that was there is kept beside it under another name.`,
+		Short: "Bring a CA back from a backup",
+		Long: `Bring a CA back from a backup, in a directory that nobody uses. In a new
+directory it puts all there was in the old one: then serve it. In the directory
+of the same CA it replaces the database only; the one that was there is kept
+beside it under another name.`,
 		Args: args(1, "FILE"),
 		RunE: func(cmd *cobra.Command, given []string) error {
-			c, err := a.config()
-			if err != nil {
-				return err
+			if err := a.restore(cmd.Context(), given[0]); err != nil {
+				return fmt.Errorf("couldn't restore %s: %w", given[0], err)
 			}
-			return a.restore(cmd.Context(), c, given[0])
+			return nil
 		},
 	}
 }
 
-func (a *app) restore(ctx context.Context, c *config.Config, path string) (err error) {
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return fmt.Errorf("couldn't restore: %w", err)
-	}
-	lock, err := sqlite.LockDir(c.Dir)
+func (a *app) restore(ctx context.Context, path string) (err error) {
+	file, err := os.Open(path)
 	if err != nil {
-		return fmt.Errorf("couldn't restore: %w", err)
+		return err
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
-	copied, err := copyBackup(ctx, path, filepath.Dir(c.Store.Path))
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
 	if err != nil {
-		return fmt.Errorf("couldn't restore %s: %w", path, err)
+		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(filepath.Dir(copied))) }()
+	backup, err := archive.Open(file, info.Size())
+	if err != nil {
+		return err
+	}
+	dir := a.directory()
+	return inLockedDir(dir, func() (err error) {
+		stage, err := os.MkdirTemp(dir, ".restore-")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(stage)) }()
+		if err := backup.Extract(stage); err != nil {
+			return err
+		}
+		if err := checkBackup(ctx, stage); err != nil {
+			return err
+		}
+		return a.place(&restoration{dir: dir, stage: stage, files: backup.Manifest.Files})
+	})
+}
+
+// checkBackup makes sure that there is a CA in the backup, and that its
+// database is a whole one of Chancery's, and brings that up to date.
+func checkBackup(ctx context.Context, stage string) error {
+	for _, name := range []string{hierarchy.RootFile, hierarchy.IntermediateFile} {
+		if !present(filepath.Join(stage, name)) {
+			return fmt.Errorf("there is no %s in it", name)
+		}
+	}
+	database, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(stage, archive.Database)})
+	if err != nil {
+		return err
+	}
+	return errors.Join(database.CheckIntegrity(ctx), database.Close())
+}
+
+// place puts a backup that was found good in its place.
+func (a *app) place(r *restoration) error {
+	whole, err := r.compare()
+	if err != nil {
+		return err
+	}
+	c, err := a.restoredConfig(r)
+	if err != nil {
+		return err
+	}
+	if whole {
+		return a.placeDatabase(r, c)
+	}
+	if err := r.checkConflicts(c); err != nil {
+		return err
+	}
+	if err := r.placeFiles(func() error { return a.placeDatabase(r, c) }); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.Out, "restored the certificate authority in %s; now run: chancery serve --dir %[1]s\n", r.dir)
+	return nil
+}
+
+// restoredConfig is the configuration that the restored CA will have.
+func (a *app) restoredConfig(r *restoration) (*config.Config, error) {
+	options := a.loadOptions()
+	staged := filepath.Join(r.stage, config.FileName)
+	if options.File == "" && !present(filepath.Join(r.dir, config.FileName)) && present(staged) {
+		options.File = staged
+	}
+	return config.Load(options)
+}
+
+// placeDatabase replaces the database.
+func (a *app) placeDatabase(r *restoration, c *config.Config) error {
+	if err := os.MkdirAll(filepath.Dir(c.Store.Path), 0o700); err != nil {
+		return err
+	}
+	beside, err := moveBeside(filepath.Join(r.stage, archive.Database), c.Store.Path)
+	if err != nil {
+		return err
+	}
 	kept, err := setAside(c.Store.Path, time.Now())
 	if err != nil {
-		return fmt.Errorf("couldn't set the old database aside: %w", err)
+		return errors.Join(fmt.Errorf("couldn't set the old database aside: %w", err), os.Remove(beside))
 	}
-	if err := os.Rename(copied, c.Store.Path); err != nil {
-		return fmt.Errorf("couldn't restore: %w", err)
+	if err := os.Rename(beside, c.Store.Path); err != nil {
+		return err
+	}
+	if err := keys.SyncDir(filepath.Dir(c.Store.Path)); err != nil {
+		return err
 	}
 	fmt.Fprintf(a.Out, "restored %s\n", c.Store.Path)
 	if kept != "" {
 		fmt.Fprintf(a.Out, "the database that was there is now %s\n", kept)
 	}
-	if checkAuthority(c) != nil {
-		fmt.Fprintf(a.Out, "copy the certificates and keys of the CA, and %s, to %s too\n", config.FileName, c.Dir)
-	}
 	return nil
-}
-
-// copyBackup copies a backup into a new directory inside dir and makes sure
-// that it is a whole database of Chancery's, brought up to date.
-func copyBackup(ctx context.Context, from, dir string) (path string, err error) {
-	source, err := os.Open(from)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = source.Close() }()
-	private, err := os.MkdirTemp(dir, ".restore-")
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(private))
-		}
-	}()
-	path = filepath.Join(private, "store.db")
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return "", err
-	}
-	size, err := io.Copy(file, source)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return "", err
-	}
-	if size == 0 {
-		return "", errors.New("the file is empty")
-	}
-	return path, checkBackup(ctx, path)
-}
-
-func checkBackup(ctx context.Context, path string) error {
-	database, err := sqlite.Open(ctx, sqlite.Options{Path: path})
-	if err != nil {
-		return err
-	}
-	return errors.Join(database.CheckIntegrity(ctx), database.Close())
 }
 
 // setAside renames a database and its companions, and returns the new name, or

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"chancery/internal/admin"
+	"chancery/internal/archive"
 	"chancery/internal/ca"
 	"chancery/internal/config"
 	"chancery/internal/failure"
@@ -92,6 +93,7 @@ func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlo
 		},
 		Profile: func(name string) (string, error) { return profileNamed(c, name) },
 		Backup:  database.Backup,
+		Files:   func() ([]archive.Source, error) { return archive.Collect(c) },
 		Dir:     c.Dir,
 		Status:  func(context.Context) admin.Status { return admin.Status{Reason: "no server runs"} },
 		Auditor: observe.NewAuditor(audit),

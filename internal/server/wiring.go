@@ -13,6 +13,7 @@ import (
 
 	"chancery/internal/acme"
 	"chancery/internal/admin"
+	"chancery/internal/archive"
 	"chancery/internal/ca"
 	"chancery/internal/config"
 	"chancery/internal/grant"
@@ -265,6 +266,7 @@ func (s *Server) adminRoutes() http.Handler {
 	return s.requests().Wrap(admin.New(admin.Deps{
 		Store:         s.store,
 		Backup:        s.database.Backup,
+		Files:         func() ([]archive.Source, error) { return archive.Collect(s.Config()) },
 		Dir:           s.config.Dir,
 		Reload:        s.Reload,
 		Status:        s.status,

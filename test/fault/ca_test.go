@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"chancery/internal/admin"
+	"chancery/internal/archive"
 	"chancery/internal/store"
 	"chancery/internal/store/sqlite"
 )
@@ -241,9 +242,20 @@ func (a *authority) crashed(t *testing.T) []store.Intent {
 // has no intent left.
 func (a *authority) settled(t *testing.T) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "backup.db")
+	path, dir := filepath.Join(t.TempDir(), "backup"), t.TempDir()
 	a.chancery(t, "backup", path)
-	if left := examine(t, path); len(left) > 0 {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup, err := archive.Open(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := backup.Extract(dir); err != nil {
+		t.Fatal(err)
+	}
+	if left := examine(t, filepath.Join(dir, archive.Database)); len(left) > 0 {
 		t.Errorf("%d intents are not settled: %v", len(left), serials(left))
 	}
 }

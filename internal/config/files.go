@@ -1,0 +1,42 @@
+package config
+
+import (
+	"cmp"
+	"path/filepath"
+	"slices"
+
+	"chancery/internal/keys"
+)
+
+// File is where the configuration is read from; it may not exist.
+func (c *Config) File() string {
+	return cmp.Or(c.options.File, filepath.Join(c.Dir, FileName))
+}
+
+// NamedFiles are the files in Dir that the issuers are configured with,
+// relative to it, sorted.
+func (c *Config) NamedFiles() []string {
+	var names []string
+	for _, issuer := range c.Issuers {
+		for _, name := range append([]string{issuer.Certificate, issuer.Key, issuer.Root}, issuer.Alternates...) {
+			if name := c.relative(name); !keys.IsURI(name) && filepath.IsLocal(name) {
+				names = append(names, filepath.Clean(name))
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// relative is a path relative to Dir, or "" where there is none.
+func (c *Config) relative(name string) string {
+	if !filepath.IsAbs(name) {
+		return name
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return ""
+	}
+	name, _ = filepath.Rel(dir, name)
+	return name
+}
