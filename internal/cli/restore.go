@@ -140,16 +140,21 @@ func (a *app) placeDatabase(r *restoration, c *config.Config) error {
 	return nil
 }
 
-// setAside renames a database and its companions, and returns the new name, or
-// "" when there was none.
+// setAside gives a database another name and returns that, or "" when there was
+// none. The old name stays until another database takes it, so that a crash
+// leaves no directory without one: a server would begin with an empty one. The
+// log must not stay: it would be taken for that of the next.
 func setAside(path string, now time.Time) (kept string, err error) {
 	aside := path + ".before-restore-" + now.UTC().Format("20060102T150405Z")
-	for _, suffix := range []string{"-wal", "-shm", ""} {
-		err := os.Rename(path+suffix, aside+suffix)
-		if err == nil && suffix == "" {
-			kept = aside
-		}
-		if ignoreMissing(err) != nil {
+	err = os.Link(path, aside)
+	if ignoreMissing(err) != nil {
+		return "", err
+	}
+	if err == nil {
+		kept = aside
+	}
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if err := ignoreMissing(os.Rename(path+suffix, aside+suffix)); err != nil {
 			return "", err
 		}
 	}
