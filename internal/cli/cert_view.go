@@ -217,7 +217,7 @@ func printResult(w io.Writer, r certResult) error {
 	if err := printFields(w, append(fields, "password in", r.P12PasswordFile)...); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nRenew it from %s on; run this daily, it waits until it is due:\n\n  chancery cert renew %s\n",
+	_, err := fmt.Fprintf(w, "\nRenew it from %s on; run this daily, it does nothing until then:\n\n  chancery cert renew %s\n",
 		r.RenewAfter.Format(time.DateOnly), shellWord(r.Dir))
 	return err
 }

@@ -75,7 +75,7 @@ func afterwards(t *testing.T, p *place, port string) []step {
 			want: "revoked",
 		},
 		{command: "chancery accounts list", want: "valid"},
-		{command: "chancery backup ca.db", want: "ca.db"},
+		{command: "chancery backup ca.tar", want: "ca.tar"},
 		{
 			command: "chancery init --dir /var/lib/chancery --name ca.corp.example --permit corp.example,10.0.0.0/8 --set listen=0.0.0.0:443",
 			change:  []string{"/var/lib/chancery", "ca", "0.0.0.0:443", p.address + ":9543 --set http_listen="}, want: "root-passphrase.txt",
