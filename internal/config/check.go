@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"chancery/internal/identifier"
@@ -107,6 +108,9 @@ func (l *loader) compileProfiles() {
 			continue
 		}
 		l.config.Compiled[name] = compiled
+		if !compiled.Served() {
+			l.warn("profiles."+name, "nobody may use this profile yet: no door proves names of the types %s", strings.Join(compiled.Spec.SAN.Types, ", "))
+		}
 		if name == l.config.DefaultProfile && compiled.Spec.Restricted {
 			l.warn("profiles."+name+".restricted", "this is the profile of requesters that name none, so those whose grant does not name it get nothing; choose another default_profile")
 		}

@@ -116,10 +116,15 @@ func TestProfileMistakes(t *testing.T) {
 	}
 }
 
-func TestRestrictedDefaultIsWarnedOf(t *testing.T) {
-	c, err := Parse("x.yaml", []byte("profiles:\n  tls-server:\n    restricted: true\n"))
-	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].Error(), "x.yaml:3:5: profiles.tls-server.restricted: ") {
-		t.Errorf("%v, %v", c, err)
+func TestUnusableProfilesAreWarnedOf(t *testing.T) {
+	for text, want := range map[string]string{
+		"profiles:\n  tls-server:\n    restricted: true\n": "x.yaml:3:5: profiles.tls-server.restricted: ",
+		"profiles:\n  mail:\n    san: {types: [email]}\n":  "x.yaml:2:3: profiles.mail: nobody may use this profile yet: no door proves names of the types email",
+	} {
+		c, err := Parse("x.yaml", []byte(text))
+		if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].Error(), want) {
+			t.Errorf("%v, %v; want %q", err, c, want)
+		}
 	}
 }
 

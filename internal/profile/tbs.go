@@ -192,8 +192,8 @@ func (p *Profile) fill(in *Input, sample bool) (content, error) {
 func (p *Profile) checkDepth(issuer *Issuer) error {
 	constraints := p.Spec.BasicConstraints
 	if constraints.CA && issuer.pathLength >= 0 && constraints.PathLength >= issuer.pathLength {
-		return fmt.Errorf("couldn't use the profile %s: its certificates are CAs with the path length %d, and that of the issuer is %d, which must be more; have the issuer's certificate issued anew, or use another issuer",
-			p.Name, constraints.PathLength, issuer.pathLength)
+		return fmt.Errorf("couldn't use the profile %s: its certificates are CAs with the path length %d, and that of the issuer is %d, which must be more; use another issuer, or give this one more with \"chancery issuer rotate --path-length %d\"",
+			p.Name, constraints.PathLength, issuer.pathLength, constraints.PathLength+1)
 	}
 	return nil
 }
