@@ -43,8 +43,6 @@ func (c *compiler) checkUse(issuers []string) {
 	}
 }
 
-// servedBy reports whether a door that proves those types of names can ask for
-// the profile.
 // Served reports whether any door that may use the profile proves names of a
 // type it takes. One that is not can be meant for a door to come.
 func (p *Profile) Served() bool {
@@ -56,6 +54,8 @@ func (p *Profile) Served() bool {
 	return false
 }
 
+// servedBy reports whether a door that proves those types of names can ask for
+// the profile.
 func (p *Profile) servedBy(types []identifier.Type) bool {
 	return slices.ContainsFunc(types, func(typ identifier.Type) bool { return slices.Contains(p.Spec.SAN.Types, string(typ)) })
 }
