@@ -3,7 +3,6 @@ package acme
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -17,6 +16,7 @@ import (
 
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
+	"chancery/internal/keys"
 	"chancery/internal/serial"
 	"chancery/internal/store"
 )
@@ -146,8 +146,7 @@ func (d *Door) mayRevoke(ctx context.Context, r *request, found *store.Certifica
 		if err != nil {
 			return failure.Wrap("read stored certificate", err)
 		}
-		public, ok := parsed.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-		if !ok || !public.Equal(r.jws.JWK.Public) {
+		if !keys.Equal(parsed.PublicKey, r.jws.JWK.Public) {
 			return newProblem(unauthorized, "the request is signed neither by an account nor by the certificate's key")
 		}
 		return nil

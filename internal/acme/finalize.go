@@ -2,7 +2,6 @@ package acme
 
 import (
 	"context"
-	"crypto"
 	"crypto/x509"
 	"encoding/base64"
 	"net/netip"
@@ -17,6 +16,7 @@ import (
 	"chancery/internal/expr"
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
+	"chancery/internal/keys"
 	"chancery/internal/limits"
 	"chancery/internal/profile"
 	"chancery/internal/store"
@@ -148,8 +148,7 @@ func (d *Door) checkCSR(csr *x509.CertificateRequest, order *store.Order, by *ac
 	if !slices.Equal(names, ordered) {
 		return newProblem(badCSR, "the CSR has the names %v, the order %v; they must be the same", names, ordered)
 	}
-	public, ok := csr.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || public.Equal(by.key.Public) {
+	if keys.Equal(csr.PublicKey, by.key.Public) { // of a known type: parseCSR has checked it
 		return newProblem(badCSR, "the CSR has the account's own key; make another for the certificate")
 	}
 	return nil

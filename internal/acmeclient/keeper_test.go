@@ -32,7 +32,7 @@ func TestRenewsWhenDue(t *testing.T) {
 		t.Errorf("due %v after it was issued, want about two thirds of 90 days", in)
 	}
 	second := must[*Result](t)(a.keeper(60*day).Renew(t.Context(), dir, false))
-	if !second.Renewed || checkFolder(t, dir, r.Root).Equal(first) || sameKey(second.Chain[0].PublicKey, first.PublicKey) {
+	if !second.Renewed || checkFolder(t, dir, r.Root).Equal(first) || keys.Equal(second.Chain[0].PublicKey, first.PublicKey) {
 		t.Error("it was not renewed with a new key")
 	}
 	// Once replaced, a certificate cannot be replaced again: a copy of the old
@@ -79,7 +79,7 @@ func TestKeysAreReused(t *testing.T) {
 			change(&r)
 			first := must[*Result](t)(a.keeper(0).Issue(t.Context(), dir, r, Agreement{})).Chain[0]
 			second := must[*Result](t)(a.keeper(0).Renew(t.Context(), dir, true)).Chain[0]
-			if first.Equal(second) || !sameKey(first.PublicKey, second.PublicKey) {
+			if first.Equal(second) || !keys.Equal(first.PublicKey, second.PublicKey) {
 				t.Error("not another certificate for the same key")
 			}
 			if _, err := os.Stat(filepath.Join(dir, KeyFile)); (err == nil) != r.ReuseKey {
@@ -134,7 +134,7 @@ func TestWritesPKCS12(t *testing.T) {
 	}
 	chain := must[[]*x509.Certificate](t)(ReadCertificates(plain))
 	key := must[keySigner](t)(keys.ReadFile(plain))
-	if len(chain) != 2 || !chain[0].Equal(leaf) || !sameKey(key.Public(), leaf.PublicKey) {
+	if len(chain) != 2 || !chain[0].Equal(leaf) || !keys.Equal(key.Public(), leaf.PublicKey) {
 		t.Error("the PKCS#12 file holds something else than was issued")
 	}
 }

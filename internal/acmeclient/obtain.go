@@ -17,6 +17,7 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 
 	"chancery/internal/identifier"
+	"chancery/internal/keys"
 )
 
 // Request is what Obtain is asked for.
@@ -155,15 +156,10 @@ func parseChain(text []byte, public crypto.PublicKey) ([]*x509.Certificate, erro
 	if len(chain) == 0 {
 		return nil, errors.New("couldn't read the certificate from the server: it sent none")
 	}
-	if !sameKey(chain[0].PublicKey, public) {
+	if !keys.Equal(chain[0].PublicKey, public) {
 		return nil, errors.New("the server sent a certificate for another key")
 	}
 	return chain, nil
-}
-
-func sameKey(a, b crypto.PublicKey) bool {
-	comparable, ok := a.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && comparable.Equal(b)
 }
 
 // attempt is one name that is being validated.

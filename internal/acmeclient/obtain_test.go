@@ -41,7 +41,7 @@ func checkFolder(t *testing.T, dir, root string) *x509.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !sameKey(key.Public(), leaf[0].PublicKey) {
+	if !keys.Equal(key.Public(), leaf[0].PublicKey) {
 		t.Error("the key is not the certificate's")
 	}
 	openssl(t, "verify", "-CAfile", root, "-untrusted", path(ChainFile), path(CertFile))

@@ -102,8 +102,7 @@ func arrange(certs []located, root located, pub crypto.PublicKey) ([]located, er
 }
 
 func isKeyOf(c located, pub crypto.PublicKey) bool {
-	key, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && key.Equal(pub)
+	return keys.Equal(c.PublicKey, pub)
 }
 
 // checkChain checks all that does not change with time and that arrange has

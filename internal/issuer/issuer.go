@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 
+	"chancery/internal/keys"
 	"chancery/internal/store"
 	"chancery/internal/x509der"
 )
@@ -35,8 +36,7 @@ func NewLocal(signer crypto.Signer, chain []*x509.Certificate, alternates ...[]*
 	if len(chain) == 0 {
 		return nil, errors.New("couldn't set up issuer: it has no certificate")
 	}
-	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(chain[0].PublicKey) {
+	if !keys.Equal(signer.Public(), chain[0].PublicKey) {
 		return nil, fmt.Errorf("couldn't set up issuer %q: its key does not fit its certificate", chain[0].Subject)
 	}
 	alg, hash, err := x509der.SignatureAlgorithm(signer.Public())

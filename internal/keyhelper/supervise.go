@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"chancery/internal/keyhelper/wire"
+	"chancery/internal/keys"
 )
 
 // supervise runs one helper after the other until the key is closed. It waits
@@ -143,8 +144,7 @@ func (k *Key) learn(public crypto.PublicKey) error {
 		k.public = public
 		return nil
 	}
-	known, ok := k.public.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !known.Equal(public) {
+	if !keys.Equal(k.public, public) {
 		return errors.New("the helper has another key than the certificate's; name the right one in its URI")
 	}
 	return nil

@@ -44,6 +44,13 @@ func TypeOf(pub crypto.PublicKey) string {
 	return fmt.Sprintf("%T", pub)
 }
 
+// Equal reports whether two public keys are the same. Keys of unknown types are
+// equal to none.
+func Equal(a, b crypto.PublicKey) bool {
+	known, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && known.Equal(b)
+}
+
 // Generate makes a key of a type that TypeOf names and Check allows.
 func Generate(rand io.Reader, typ string) (crypto.Signer, error) {
 	switch typ {
