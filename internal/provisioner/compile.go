@@ -1,0 +1,136 @@
+package provisioner
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"chancery/internal/duration"
+	"chancery/internal/expr"
+)
+
+// Deps is what provisioners are made of.
+type Deps struct {
+	Now func() time.Time
+	// Client makes what fetches keys and asks other servers: no proxies, every
+	// request bounded in time. It trusts roots, or what the system trusts when
+	// they are nil.
+	Client func(roots *x509.CertPool) *http.Client
+	// Dir is what relative paths start from; "" where files can't be named.
+	Dir string
+	// Audiences are the URLs that tokens may be made out for.
+	Audiences func() []string
+}
+
+// FieldError is a mistake in one field of a Spec: "keys[0]". Field is "" when
+// it is the whole.
+type FieldError struct{ Field, Problem string }
+
+func (e *FieldError) Error() string {
+	if e.Field == "" {
+		return e.Problem
+	}
+	return e.Field + ": " + e.Problem
+}
+
+func mistake(field, format string, args ...any) error {
+	return &FieldError{field, fmt.Sprintf(format, args...)}
+}
+
+// constructor makes what verifies the tokens of the provisioner of that name.
+// Its error joins FieldErrors.
+type constructor func(name string, spec Spec, deps Deps) (Verifier, error)
+
+// constructors are the types there are.
+func constructors() map[string]constructor {
+	return map[string]constructor{}
+}
+
+// Types are the types that there are, sorted.
+func Types() []string { return slices.Sorted(maps.Keys(constructors())) }
+
+// defaultSkew is how far clocks may be apart.
+const defaultSkew = duration.Duration(time.Minute)
+
+// Compile checks a spec and makes it ready. The error joins *FieldErrors, one
+// for each mistake. It reads the files that the spec names, and fetches
+// nothing.
+func Compile(name string, spec Spec, deps Deps) (*Provisioner, error) {
+	construct := constructors()[spec.Type]
+	if construct == nil {
+		return nil, errors.Join(mistake("type", "there is no type %q; write %s", spec.Type, strings.Join(Types(), ", ")))
+	}
+	if err := checkFields(spec); err != nil {
+		return nil, err
+	}
+	if spec.Skew == 0 {
+		spec.Skew = defaultSkew
+	}
+	verifier, err := construct(name, spec, deps)
+	names, nameErr := compileNames(spec.Names)
+	if err := errors.Join(err, nameErr, checkProfiles(spec.Profiles)); err != nil {
+		return nil, err
+	}
+	return &Provisioner{Name: name, Spec: spec, verifier: verifier, names: names, now: deps.Now}, nil
+}
+
+// checkFields refuses what does not belong to the type.
+func checkFields(spec Spec) error {
+	var errs []error
+	value := reflect.ValueOf(spec)
+	for i := range value.NumField() {
+		field := value.Type().Field(i)
+		types, limited := field.Tag.Lookup("of")
+		if limited && !value.Field(i).IsZero() && !slices.Contains(strings.Split(types, ","), spec.Type) {
+			errs = append(errs, mistake(field.Tag.Get("yaml"), "this belongs to provisioners of the type %s; leave it out here", strings.ReplaceAll(types, ",", ", ")))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkProfiles(profiles []string) error {
+	for i, name := range profiles {
+		if slices.Contains(profiles[:i], name) {
+			return mistake(fmt.Sprintf("profiles[%d]", i), "%s is there twice; keep one", name)
+		}
+	}
+	return nil
+}
+
+// read returns what a field holds: the text itself when it is PEM or JSON, or
+// the file that it names.
+func (d Deps) read(field, text string) ([]byte, error) {
+	const largest = 1 << 20
+	if strings.HasPrefix(text, "-----BEGIN") || strings.HasPrefix(text, "{") {
+		return []byte(text), nil
+	}
+	if d.Dir == "" {
+		return nil, mistake(field, "write the PEM or JSON text here, not a file's name")
+	}
+	if !filepath.IsAbs(text) {
+		text = filepath.Join(d.Dir, text)
+	}
+	info, err := os.Stat(text)
+	if err == nil && info.Size() > largest {
+		return nil, mistake(field, "%s has more than %d octets", text, largest)
+	}
+	data, err := os.ReadFile(text)
+	if err != nil {
+		return nil, mistake(field, "the file can't be read: %v", err)
+	}
+	return data, nil
+}
+
+// nameMaker gives names: those written, or those of an expression.
+type nameMaker struct {
+	literal string
+	program *expr.Program
+}
