@@ -1,13 +1,13 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"net"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"chancery/internal/identifier"
@@ -94,6 +94,11 @@ func (l *loader) checkACME() {
 
 // fillProfiles completes the profiles with what they leave out.
 func (l *loader) fillProfiles() {
+	if domain := l.config.SPIFFE.TrustDomain; domain != "" {
+		svid := l.config.Profiles["svid"]
+		svid.TrustDomain = cmp.Or(svid.TrustDomain, domain)
+		l.config.Profiles["svid"] = svid
+	}
 	for name, spec := range l.config.Profiles {
 		l.config.Profiles[name] = spec.WithDefaults(name)
 	}
@@ -108,9 +113,6 @@ func (l *loader) compileProfiles() {
 			continue
 		}
 		l.config.Compiled[name] = compiled
-		if !compiled.Served() {
-			l.warn("profiles."+name, "nobody may use this profile yet: no door proves names of the types %s", strings.Join(compiled.Spec.SAN.Types, ", "))
-		}
 		if name == l.config.DefaultProfile && compiled.Spec.Restricted {
 			l.warn("profiles."+name+".restricted", "this is the profile of requesters that name none, so those whose grant does not name it get nothing; choose another default_profile")
 		}

@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"chancery/internal/expr"
 	"chancery/internal/profile"
@@ -117,14 +119,28 @@ func TestProfileMistakes(t *testing.T) {
 }
 
 func TestUnusableProfilesAreWarnedOf(t *testing.T) {
-	for text, want := range map[string]string{
-		"profiles:\n  tls-server:\n    restricted: true\n": "x.yaml:3:5: profiles.tls-server.restricted: ",
-		"profiles:\n  mail:\n    san: {types: [email]}\n":  "x.yaml:2:3: profiles.mail: nobody may use this profile yet: no door proves names of the types email",
-	} {
-		c, err := Parse("x.yaml", []byte(text))
-		if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].Error(), want) {
-			t.Errorf("%v, %v; want %q", err, c, want)
-		}
+	c, err := Parse("x.yaml", []byte("profiles:\n  tls-server:\n    restricted: true\n"))
+	const want = "x.yaml:3:5: profiles.tls-server.restricted: "
+	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].Error(), want) {
+		t.Errorf("%v, %v; want %q", err, c, want)
+	}
+}
+
+// A trust domain brings a profile for SPIFFE IDs with it.
+func TestTrustDomainMakesAProfile(t *testing.T) {
+	c, err := Parse("x.yaml", []byte("spiffe: {trust_domain: corp.example}\nprofiles:\n  svid:\n    validity: {default: 1h}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	svid := c.Compiled["svid"]
+	if svid == nil || svid.Spec.TrustDomain != "corp.example" || !slices.Equal(svid.Spec.SAN.Types, []string{"uri"}) || svid.Spec.Validity.Default.Std() != time.Hour {
+		t.Errorf("the profile svid is %+v", svid)
+	}
+	if c, err = Parse("x.yaml", nil); err != nil || c.Compiled["svid"] != nil {
+		t.Errorf("without a trust domain: %v, %v", c.Compiled["svid"], err)
+	}
+	if _, err = Parse("x.yaml", []byte("spiffe: {trust_domain: Corp/a}\n")); err == nil || !strings.Contains(err.Error(), "no SPIFFE trust domain") {
+		t.Errorf("a bad trust domain: %v", err)
 	}
 }
 

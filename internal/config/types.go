@@ -63,6 +63,9 @@ type Config struct {
 	// What certificates look like, by name. What is written for a built-in profile replaces single fields of it; what a new one leaves out is as in tls-server.
 	Profiles map[string]profile.Spec `yaml:"profiles"`
 
+	// What workloads with SPIFFE IDs need.
+	SPIFFE SPIFFE `yaml:"spiffe"`
+
 	// What signs, by name. There is always "default", the CA's own intermediate; profiles name others. After "chancery issuer rotate" the newest certificate signs.
 	Issuers map[string]Issuer `yaml:"issuers"`
 
@@ -196,6 +199,15 @@ type ACME struct {
 type Fault struct {
 	// The share of good nonces that is refused, from 0 to 1.
 	NonceReject float64 `yaml:"nonce_reject" default:"0" min:"0" max:"1"`
+}
+
+// SPIFFE is what workloads with SPIFFE IDs need.
+type SPIFFE struct {
+	// The trust domain of this CA, as in corp.example. When it is set there is a profile "svid", and the trust bundle is served at /spiffe/bundle.
+	TrustDomain string `yaml:"trust_domain"`
+
+	// How often those who use the bundle should look for a new one.
+	RefreshHint duration.Duration `yaml:"refresh_hint" default:"1h" min:"1m" max:"7d"`
 }
 
 // Issuer is a key that signs, and its certificates. Paths are relative to the

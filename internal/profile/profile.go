@@ -60,6 +60,7 @@ func Compile(name string, spec Spec, issuers ...string) (*Profile, error) {
 	c.compileExtensions(c.keyClasses())
 	c.compileSubject()
 	c.compileSAN()
+	c.compileSVID()
 	c.compileCA()
 	c.compileFurther()
 	c.compileCustom()

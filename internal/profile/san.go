@@ -72,7 +72,7 @@ func (p *Profile) names(e *evaluation, asked []identifier.Identifier) ([]identif
 		names = nil
 	}
 	if p.added == nil {
-		return names, nil
+		return names, p.checkSVID(e, names)
 	}
 	names = slices.Clone(names)
 	for i := range p.added {
@@ -88,7 +88,7 @@ func (p *Profile) names(e *evaluation, asked []identifier.Identifier) ([]identif
 			}
 		}
 	}
-	return names, nil
+	return names, p.checkSVID(e, names)
 }
 
 // needsNames reports whether a certificate must have alternative names: unless

@@ -41,6 +41,9 @@ type Spec struct {
 	// The subject alternative names: which are taken, and which are added.
 	SAN SAN `yaml:"san,omitempty" json:"san,omitzero"`
 
+	// Makes the certificates X.509-SVIDs of this SPIFFE trust domain, as in corp.example: they have exactly one URI, a SPIFFE ID in it with a path. What is left out is then as SPIFFE wants it: san.types is [uri], extended_key_usages are serverAuth and clientAuth, validity.default is 24h.
+	TrustDomain string `yaml:"trust_domain,omitempty" json:"trust_domain,omitempty"`
+
 	// Whether the certificates are those of CAs.
 	BasicConstraints BasicConstraints `yaml:"basic_constraints,omitempty" json:"basic_constraints,omitzero"`
 
@@ -288,6 +291,9 @@ func (s Spec) WithDefaults(name string) Spec {
 	if !known {
 		base = builtin[baseName]
 		base.Description = ""
+		if s.TrustDomain != "" {
+			base = svid()
+		}
 	}
 	s.Description = cmp.Or(s.Description, base.Description)
 	s.Validity.Default = cmp.Or(s.Validity.Default, base.Validity.Default)
@@ -301,6 +307,7 @@ func (s Spec) WithDefaults(name string) Spec {
 		s.ExtendedKeyUsages = either(s.ExtendedKeyUsages, base.ExtendedKeyUsages)
 		s.KeyUsages = either(s.KeyUsages, usagesFor(s.ExtendedKeyUsages))
 	}
+	s.SAN.Types = either(s.SAN.Types, base.SAN.Types)
 	s.SAN.Types = either(s.SAN.Types, []string{string(identifier.DNS), string(identifier.IP)})
 	s.NoRevocation = s.NoRevocation || base.NoRevocation
 	return s

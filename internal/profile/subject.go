@@ -2,6 +2,8 @@ package profile
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
@@ -186,6 +188,24 @@ func (p *Profile) addSubject(b *cryptobyte.Builder, e *evaluation, wish string, 
 		empty = false
 	}
 	return empty, nil
+}
+
+// subjectText is the subject as TBS has it.
+func (p *Profile) subjectText(c content) string {
+	if len(p.subject) == 0 { // a common name is a wish then, and one of the names
+		return ""
+	}
+	var sequence cryptobyte.Builder
+	sequence.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes(c.subject) })
+	var name pkix.RDNSequence
+	if _, err := asn1.Unmarshal(sequence.BytesOrPanic(), &name); err != nil {
+		return ""
+	}
+	text := name.String()
+	if common, ok := strings.CutPrefix(text, "CN="); ok && slices.ContainsFunc(c.names, func(id identifier.Identifier) bool { return id.Value == common }) {
+		return ""
+	}
+	return text
 }
 
 func addAttribute(b *cryptobyte.Builder, oid []byte, tag casn1.Tag, value string) {

@@ -95,6 +95,9 @@ type TBS struct {
 	DER                 []byte // TBSCertificate (RFC 5280 §4.1.2)
 	NotBefore, NotAfter time.Time
 	Names               []identifier.Identifier // its subject alternative names; nobody may change them
+	// Subject is the text of its subject (RFC 4514), or "" when that is no more
+	// than a common name that is one of Names.
+	Subject string
 }
 
 // ToBeSigned writes the certificate for in. It fails with a failure of kind
@@ -154,7 +157,7 @@ func (p *Profile) write(in *Input, notBefore, notAfter time.Time, sample bool) (
 		})
 	})
 	der, err := b.Bytes()
-	return TBS{der, notBefore, notAfter, content.names}, err
+	return TBS{der, notBefore, notAfter, content.names, p.subjectText(content)}, err
 }
 
 // fill evaluates the profile's expressions and checks that what comes out

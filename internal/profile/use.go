@@ -19,7 +19,8 @@ const Self = "self"
 // prove.
 func Doors() map[string][]identifier.Type {
 	return map[string][]identifier.Type{
-		"acme": {identifier.DNS, identifier.IP},
+		"acme":  {identifier.DNS, identifier.IP},
+		"token": identifier.Types(),
 	}
 }
 
@@ -41,17 +42,6 @@ func (c *compiler) checkUse(issuers []string) {
 	if spec.Issuer != "" && !slices.Contains(issuers, spec.Issuer) {
 		c.refuse("issuer", "there is no issuer %q; write one of %s, or leave it out", spec.Issuer, strings.Join(issuers, ", "))
 	}
-}
-
-// Served reports whether any door that may use the profile proves names of a
-// type it takes. One that is not can be meant for a door to come.
-func (p *Profile) Served() bool {
-	for door, types := range Doors() {
-		if (len(p.Spec.Doors) == 0 || slices.Contains(p.Spec.Doors, door)) && p.servedBy(types) {
-			return true
-		}
-	}
-	return false
 }
 
 // servedBy reports whether a door that proves those types of names can ask for
