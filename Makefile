@@ -24,8 +24,9 @@ help: ## Show this list
 	  /^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build the static binary bin/chancery and, with a C compiler, the PKCS#11 helper
+build: ## Build the static binary bin/chancery and the key helpers (PKCS#11 with a C compiler)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X chancery/internal/cli.version=$(VERSION)' -o bin/chancery ./cmd/chancery
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ ./cmd/chancery-key-awskms ./cmd/chancery-key-gcpkms
 	@if command -v "$$($(GO) env CC)" >/dev/null; then $(MAKE) --no-print-directory helper; \
 	else echo "There is no C compiler, so the PKCS#11 helper is not built."; fi
 

@@ -147,8 +147,22 @@ func (h *softHSM) testHelperIsKilled(t *testing.T) {
 }
 
 func (h *softHSM) testTokenGoesAndReturns(t *testing.T) {
+	move := func(from, to string) func() {
+		return func() {
+			if err := os.Rename(from, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	keyGoesAndReturns(t, h.site, move(h.tokens, h.tokens+".away"), move(h.tokens+".away", h.tokens))
+}
+
+// keyGoesAndReturns finalizes an order that is ready while the issuer's key is
+// away, which is answered with 503, and again when it is back.
+func keyGoesAndReturns(t *testing.T, s *site, leave, comeBack func()) {
+	t.Helper()
 	name := "away." + zoneName
-	client := newXCrypto(t, h.site, nil).(*xcrypto)
+	client := newXCrypto(t, s, nil).(*xcrypto)
 	client.client.RetryBackoff = func(int, *http.Request, *http.Response) time.Duration { return -1 }
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -166,11 +180,9 @@ func (h *softHSM) testTokenGoesAndReturns(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	if err := os.Rename(h.tokens, h.tokens+".away"); err != nil {
-		t.Fatal(err)
-	}
-	h.await(t, h.server, "the server to notice", func() error {
-		if err := h.get("/readyz"); err == nil || !strings.Contains(err.Error(), "503") {
+	leave()
+	s.await(t, s.server, "the server to notice", func() error {
+		if err := s.get("/readyz"); err == nil || !strings.Contains(err.Error(), "503") {
 			return fmt.Errorf("readyz: %w", err)
 		}
 		return nil
@@ -178,14 +190,12 @@ func (h *softHSM) testTokenGoesAndReturns(t *testing.T) {
 	_, _, err = client.client.CreateOrderCert(ctx, ready.FinalizeURL, csr, true)
 	var refused *acme.Error
 	if !errors.As(err, &refused) || refused.StatusCode != http.StatusServiceUnavailable || refused.Header.Get("Retry-After") == "" {
-		t.Errorf("finalize without the token: %v", err)
+		t.Errorf("finalize without the key: %v", err)
 	}
-	if err := os.Rename(h.tokens+".away", h.tokens); err != nil {
-		t.Fatal(err)
-	}
-	h.await(t, h.server, "the token", func() error { return h.get("/readyz") })
+	comeBack()
+	s.await(t, s.server, "the key", func() error { return s.get("/readyz") })
 	if _, _, err := client.client.CreateOrderCert(ctx, ready.FinalizeURL, csr, true); err != nil {
-		t.Errorf("after the token returned: %v", err)
+		t.Errorf("after the key returned: %v", err)
 	}
 }
 
