@@ -51,7 +51,12 @@ type constructor func(name string, spec Spec, deps Deps) (Verifier, error)
 
 // constructors are the types there are.
 func constructors() map[string]constructor {
-	return map[string]constructor{}
+	return map[string]constructor{
+		"jwk":        newJWK,
+		"kubernetes": newKubernetes,
+		"oidc":       newOIDC,
+		"x5c":        newX5C,
+	}
 }
 
 // Types are the types that there are, sorted.
@@ -127,6 +132,30 @@ func (d Deps) read(field, text string) ([]byte, error) {
 		return nil, mistake(field, "the file can't be read: %v", err)
 	}
 	return data, nil
+}
+
+// client is what asks the servers that the spec names.
+func (d Deps) client(spec Spec) (*http.Client, error) {
+	if spec.Root == "" {
+		return d.Client(nil), nil
+	}
+	pool := x509.NewCertPool()
+	if err := d.addRoots(pool, "root", spec.Root); err != nil {
+		return nil, err
+	}
+	return d.Client(pool), nil
+}
+
+// addRoots adds the certificates in a file to a pool.
+func (d Deps) addRoots(pool *x509.CertPool, field, text string) error {
+	data, err := d.read(field, text)
+	if err != nil {
+		return err
+	}
+	if !pool.AppendCertsFromPEM(data) {
+		return mistake(field, "there is no certificate in it; write PEM")
+	}
+	return nil
 }
 
 // nameMaker gives names: those written, or those of an expression.

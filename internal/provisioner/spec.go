@@ -36,7 +36,7 @@ type Spec struct {
 	Reuse bool `yaml:"reuse" json:"reuse,omitempty"`
 
 	// The public keys that sign tokens: files (JWK, JWK set or PEM), or JWKs themselves, as in ['{"kty":"EC",…}'].
-	Keys []string `yaml:"keys" json:"keys,omitempty" of:"jwk"`
+	Keys []string `yaml:"keys" json:"keys,omitempty" of:"jwk,kubernetes"`
 
 	// Where the public keys are published, as a JWK set.
 	JWKSURL string `yaml:"jwks_url" json:"jwks_url,omitempty" of:"jwk,kubernetes,gcp" is:"url" optional:"yes"`
@@ -67,6 +67,15 @@ type Spec struct {
 
 	// The token with which it is asked, a file.
 	ServiceAccountToken string `yaml:"service_account_token" json:"service_account_token,omitempty" of:"kubernetes"`
+
+	// The SPIFFE trust domain of service accounts, whose names are then spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/NAME.
+	TrustDomain string `yaml:"trust_domain" json:"trust_domain,omitempty" of:"kubernetes"`
+
+	// The namespaces whose service accounts may ask. Empty for all.
+	Namespaces []string `yaml:"namespaces" json:"namespaces,omitempty" of:"kubernetes"`
+
+	// The service accounts that may ask, NAMESPACE/NAME. Empty for all.
+	ServiceAccounts []string `yaml:"service_accounts" json:"service_accounts,omitempty" of:"kubernetes"`
 
 	// The accounts whose instances may ask.
 	Accounts []string `yaml:"accounts" json:"accounts,omitempty" of:"aws"`
