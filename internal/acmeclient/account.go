@@ -16,6 +16,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"chancery/internal/folder"
 	"chancery/internal/keys"
 )
 
@@ -119,5 +120,5 @@ func noteAccount(dir, server, location string) error {
 	if err != nil {
 		return fmt.Errorf("couldn't encode account.json: %w", err)
 	}
-	return writeFile(filepath.Join(dir, "account.json"), append(note, '\n'), 0o600, nil)
+	return folder.WriteFile(filepath.Join(dir, "account.json"), append(note, '\n'), 0o600, nil)
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"software.sslmate.com/src/go-pkcs12"
+
+	"chancery/internal/folder"
 )
 
 func encodePEM(chain []*x509.Certificate) []byte {
@@ -65,7 +67,7 @@ func encodeP12(passwordFile string, key crypto.Signer, chain []*x509.Certificate
 
 // ensurePassword makes a password for the PKCS#12 file and keeps it beside it,
 // unless there is one, so that renewals have nobody to ask.
-func (j *job) ensurePassword(owner *Owner) error {
+func (j *job) ensurePassword(owner *folder.Owner) error {
 	if j.record.P12 == "" || j.record.P12PasswordFile != "" {
 		return nil
 	}
@@ -79,7 +81,7 @@ func (j *job) ensurePassword(owner *Owner) error {
 		return fmt.Errorf("couldn't make a password: %w", err)
 	}
 	text := strings.ToLower(base32.StdEncoding.EncodeToString(random))
-	return writeFile(path, []byte(text+"\n"), 0o600, owner)
+	return folder.WriteFile(path, []byte(text+"\n"), 0o600, owner)
 }
 
 // ReadPassword reads a password from the first line of a file.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"chancery/internal/folder"
 	"chancery/internal/identifier"
 	"chancery/internal/keys"
 )
@@ -54,11 +55,11 @@ func (k *Keeper) Issue(ctx context.Context, dir string, r Record, agreed Agreeme
 	if err := r.Method.Check(names); err != nil {
 		return nil, err
 	}
-	f, err := openFolder(dir, true)
+	f, err := folder.Open(dir, true)
 	if err != nil {
 		return nil, err
 	}
-	defer f.close()
+	defer f.Close()
 	if err := checkFree(f, r, names); err != nil {
 		return nil, err
 	}
@@ -68,11 +69,11 @@ func (k *Keeper) Issue(ctx context.Context, dir string, r Record, agreed Agreeme
 
 // Renew renews the certificate in a folder, when it is due or force is set.
 func (k *Keeper) Renew(ctx context.Context, dir string, force bool) (*Result, error) {
-	f, err := openFolder(dir, false)
+	f, err := folder.Open(dir, false)
 	if err != nil {
 		return nil, err
 	}
-	defer f.close()
+	defer f.Close()
 	r, err := ReadRecord(dir)
 	if err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func (k *Keeper) Renew(ctx context.Context, dir string, force bool) (*Result, er
 	if err != nil {
 		return nil, err
 	}
-	chain, err := ReadCertificates(f.file(FullchainFile))
+	chain, err := ReadCertificates(f.File(folder.FullchainFile))
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (k *Keeper) Renew(ctx context.Context, dir string, force bool) (*Result, er
 // job is one certificate on its way into a folder.
 type job struct {
 	*Keeper
-	folder *folder
+	folder *folder.Folder
 	record Record
 	names  []identifier.Identifier
 	agreed Agreement
@@ -124,11 +125,11 @@ func (j *job) due(ctx context.Context) (time.Time, error) {
 // run finds out all that could fail on this side, then gets the certificate and
 // writes the files.
 func (j *job) run(ctx context.Context) (*Result, error) {
-	owner, err := ParseOwner(j.record.Owner)
+	owner, err := folder.ParseOwner(j.record.Owner)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkWritable(j.folder.path, owner); err != nil {
+	if err := checkWritable(j.folder.Path, owner); err != nil {
 		return nil, err
 	}
 	key, isNew, err := j.key()
@@ -156,6 +157,18 @@ func (j *job) run(ctx context.Context) (*Result, error) {
 	return j.write(files, owner, chain)
 }
 
+func checkWritable(dir string, owner *folder.Owner) error {
+	err := folder.CheckWritable(dir, owner)
+	if err == nil {
+		return nil
+	}
+	failed := &Error{op: "write to " + dir, err: err}
+	if owner != nil && errors.Is(err, fs.ErrPermission) {
+		failed.hint = "only root can give files to others"
+	}
+	return failed
+}
+
 // key returns the key for the certificate, and whether it is to be written.
 func (j *job) key() (key crypto.Signer, isNew bool, err error) {
 	switch {
@@ -165,7 +178,7 @@ func (j *job) key() (key crypto.Signer, isNew bool, err error) {
 			err = &Error{op: "use the key", err: err, hint: "without --key a new one is made"}
 		}
 	case j.old != nil && j.record.ReuseKey:
-		key, err = keys.ReadFile(j.folder.file(KeyFile))
+		key, err = keys.ReadFile(j.folder.File(folder.KeyFile))
 	default:
 		isNew = true
 		key, err = keys.Generate(j.Rand, j.record.KeyType)
@@ -179,12 +192,12 @@ func (j *job) key() (key crypto.Signer, isNew bool, err error) {
 // content is what will be written, by path or, for the folder's files, by name.
 func (j *job) content(key crypto.Signer, isNew bool, chain []*x509.Certificate) (files map[string][]byte, err error) {
 	leaf, rest := encodePEM(chain[:1]), encodePEM(chain[1:])
-	files = map[string][]byte{CertFile: leaf, ChainFile: rest, FullchainFile: slices.Concat(leaf, rest)}
-	if files[RecordFile], err = j.record.encode(); err != nil {
+	files = map[string][]byte{folder.CertFile: leaf, folder.ChainFile: rest, folder.FullchainFile: slices.Concat(leaf, rest)}
+	if files[folder.RecordFile], err = j.record.encode(); err != nil {
 		return nil, err
 	}
 	if isNew {
-		if files[KeyFile], err = keys.Marshal(key); err != nil {
+		if files[folder.KeyFile], err = keys.Marshal(key); err != nil {
 			return nil, fmt.Errorf("couldn't encode the key: %w", err)
 		}
 	}
@@ -199,20 +212,20 @@ func (j *job) content(key crypto.Signer, isNew bool, chain []*x509.Certificate) 
 // write puts the PKCS#12 file into place, then the folder's files. The first is
 // complete by itself: after a crash between the two the folder is still due,
 // and both are written again.
-func (j *job) write(files map[string][]byte, owner *Owner, chain []*x509.Certificate) (*Result, error) {
-	result := &Result{Dir: j.folder.path, Renewed: true, Due: fallbackDue(chain[0]), Chain: chain}
+func (j *job) write(files map[string][]byte, owner *folder.Owner, chain []*x509.Certificate) (*Result, error) {
+	result := &Result{Dir: j.folder.Path, Renewed: true, Due: fallbackDue(chain[0]), Chain: chain}
 	if p12 := j.record.P12; p12 != "" {
-		if err := writeFile(p12, files[p12], 0o600, owner); err != nil {
+		if err := folder.WriteFile(p12, files[p12], 0o600, owner); err != nil {
 			return nil, err
 		}
 		result.Files, result.P12PasswordFile = []string{p12}, j.record.P12PasswordFile
 	}
-	if err := j.folder.replace(files, owner); err != nil {
+	if err := j.folder.Replace(files, owner); err != nil {
 		return nil, err
 	}
-	for _, name := range folderFiles {
+	for _, name := range folder.Files {
 		if _, written := files[name]; written {
-			result.Files = append(result.Files, j.folder.file(name))
+			result.Files = append(result.Files, j.folder.File(name))
 		}
 	}
 	return result, nil
@@ -223,23 +236,23 @@ var ErrOccupied = errors.New("it holds something else")
 
 // checkFree refuses to replace what is not a certificate for the same names
 // that was put there by Issue.
-func checkFree(f *folder, r Record, names []identifier.Identifier) error {
+func checkFree(f *folder.Folder, r Record, names []identifier.Identifier) error {
 	occupied := func(format string, args ...any) error {
-		return &Error{op: "write to " + f.path, err: fmt.Errorf("%w: %s", ErrOccupied, fmt.Sprintf(format, args...)),
+		return &Error{op: "write to " + f.Path, err: fmt.Errorf("%w: %s", ErrOccupied, fmt.Sprintf(format, args...)),
 			hint: "choose another directory with --out"}
 	}
-	if r.Key != "" && f.has(KeyFile) && !isSameFile(r.Key, f.file(KeyFile)) {
-		return occupied("%s is not the key given with --key", KeyFile)
+	if r.Key != "" && f.Has(folder.KeyFile) && !isSameFile(r.Key, f.File(folder.KeyFile)) {
+		return occupied("%s is not the key given with --key", folder.KeyFile)
 	}
-	if !f.has(RecordFile) {
-		for _, name := range folderFiles {
-			if f.has(name) && !(r.Key != "" && name == KeyFile) {
+	if !f.Has(folder.RecordFile) {
+		for _, name := range folder.Files {
+			if f.Has(name) && !(r.Key != "" && name == folder.KeyFile) {
 				return occupied("%s was not written by this command", name)
 			}
 		}
 		return nil
 	}
-	before, err := ReadRecord(f.path)
+	before, err := ReadRecord(f.Path)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mholt/acmez/v3/acme"
 
+	"chancery/internal/folder"
 	"chancery/internal/keys"
 )
 
@@ -38,7 +39,7 @@ func TestRenewsWhenDue(t *testing.T) {
 	// Once replaced, a certificate cannot be replaced again: a copy of the old
 	// folder is renewed without saying so.
 	old := encodePEM([]*x509.Certificate{first})
-	if err := os.WriteFile(filepath.Join(dir, FullchainFile), old, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, folder.FullchainFile), old, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	must[*Result](t)(a.keeper(0).Renew(t.Context(), dir, true))
@@ -50,7 +51,7 @@ func TestRenewsACertificateTheServerForgot(t *testing.T) {
 	must[*Result](t)(a.keeper(0).Issue(t.Context(), dir, a.record("www.corp.example"), Agreement{}))
 	moved := other.record("www.corp.example")
 	text := must[[]byte](t)(moved.encode())
-	if err := os.WriteFile(filepath.Join(dir, RecordFile), text, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, folder.RecordFile), text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if early := must[*Result](t)(other.keeper(0).Renew(t.Context(), dir, false)); early.Renewed {
@@ -82,8 +83,8 @@ func TestKeysAreReused(t *testing.T) {
 			if first.Equal(second) || !keys.Equal(first.PublicKey, second.PublicKey) {
 				t.Error("not another certificate for the same key")
 			}
-			if _, err := os.Stat(filepath.Join(dir, KeyFile)); (err == nil) != r.ReuseKey {
-				t.Errorf("%s in the folder: %v", KeyFile, err)
+			if _, err := os.Stat(filepath.Join(dir, folder.KeyFile)); (err == nil) != r.ReuseKey {
+				t.Errorf("%s in the folder: %v", folder.KeyFile, err)
 			}
 		})
 	}
@@ -92,7 +93,7 @@ func TestKeysAreReused(t *testing.T) {
 func TestKeepsWhatIsThere(t *testing.T) {
 	a := startAuthority(t)
 	r := a.record("www.corp.example")
-	mine := filepath.Join(t.TempDir(), KeyFile)
+	mine := filepath.Join(t.TempDir(), folder.KeyFile)
 	if err := os.WriteFile(mine, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +152,7 @@ func TestRevokes(t *testing.T) {
 		t.Errorf("by the account: %v", err)
 	}
 	certificate := issue()
-	key := must[keySigner](t)(keys.ReadFile(filepath.Join(dir, KeyFile)))
+	key := must[keySigner](t)(keys.ReadFile(filepath.Join(dir, folder.KeyFile)))
 	r.Accounts = filepath.Join(t.TempDir(), "none")
 	stranger := a.client(r)
 	if err := stranger.Revoke(t.Context(), certificate, nil, 1); err == nil || !strings.Contains(err.Error(), "no account") {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"chancery/internal/folder"
 	"chancery/internal/keys"
 )
 
@@ -31,20 +32,20 @@ func openssl(t *testing.T, args ...string) string {
 func checkFolder(t *testing.T, dir, root string) *x509.Certificate {
 	t.Helper()
 	path := func(name string) string { return filepath.Join(dir, name) }
-	leaf := must[[]*x509.Certificate](t)(ReadCertificates(path(CertFile)))
-	full := must[[]*x509.Certificate](t)(ReadCertificates(path(FullchainFile)))
-	chain := must[[]*x509.Certificate](t)(ReadCertificates(path(ChainFile)))
+	leaf := must[[]*x509.Certificate](t)(ReadCertificates(path(folder.CertFile)))
+	full := must[[]*x509.Certificate](t)(ReadCertificates(path(folder.FullchainFile)))
+	chain := must[[]*x509.Certificate](t)(ReadCertificates(path(folder.ChainFile)))
 	if len(leaf) != 1 || !slices.EqualFunc(full, append(leaf, chain...), (*x509.Certificate).Equal) {
-		t.Errorf("%s has %d certificates, %s %d, %s %d", CertFile, len(leaf), ChainFile, len(chain), FullchainFile, len(full))
+		t.Errorf("%s has %d certificates, %s %d, %s %d", folder.CertFile, len(leaf), folder.ChainFile, len(chain), folder.FullchainFile, len(full))
 	}
-	key, err := keys.ReadFile(path(KeyFile)) // refuses one that others can read
+	key, err := keys.ReadFile(path(folder.KeyFile)) // refuses one that others can read
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !keys.Equal(key.Public(), leaf[0].PublicKey) {
 		t.Error("the key is not the certificate's")
 	}
-	openssl(t, "verify", "-CAfile", root, "-untrusted", path(ChainFile), path(CertFile))
+	openssl(t, "verify", "-CAfile", root, "-untrusted", path(folder.ChainFile), path(folder.CertFile))
 	return leaf[0]
 }
 

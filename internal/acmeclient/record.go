@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/idna"
 
+	"chancery/internal/folder"
 	"chancery/internal/identifier"
 )
 
@@ -31,7 +32,7 @@ type Record struct {
 	ReuseKey        bool     `json:"reuse_key,omitempty"`         // renewals keep the folder's key
 	P12             string   `json:"p12,omitempty"`               // a PKCS#12 file that is written too
 	P12PasswordFile string   `json:"p12_password_file,omitempty"` // whose first line is its password; "" to have one made
-	Owner           string   `json:"owner,omitempty"`             // as ParseOwner reads it; "" for who runs the command
+	Owner           string   `json:"owner,omitempty"`             // as folder.ParseOwner reads it; "" for who runs the command
 }
 
 // FolderOf is the folder that a person means by naming it or a file in it.
@@ -52,7 +53,7 @@ func FolderOf(path string) (string, error) {
 // refused, for it can hold a command.
 func ReadRecord(dir string) (Record, error) {
 	var record Record
-	path := filepath.Join(dir, RecordFile)
+	path := filepath.Join(dir, folder.RecordFile)
 	file, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return record, &Error{op: "read " + path, err: fs.ErrNotExist,
@@ -97,7 +98,7 @@ func checkWriters(mode fs.FileMode, owner, us int) error {
 func (r Record) encode() ([]byte, error) {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("couldn't encode %s: %w", RecordFile, err)
+		return nil, fmt.Errorf("couldn't encode %s: %w", folder.RecordFile, err)
 	}
 	return append(text, '\n'), nil
 }

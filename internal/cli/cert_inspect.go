@@ -19,6 +19,7 @@ import (
 
 	"chancery/internal/acmeclient"
 	"chancery/internal/admin"
+	"chancery/internal/folder"
 	"chancery/internal/hierarchy"
 	"chancery/internal/serial"
 )
@@ -64,7 +65,7 @@ From HOST:PORT the certificate of a TLS server is fetched.`,
 func (f *inspectFlags) look(ctx context.Context, a *app, what string) (*certView, error) {
 	if info, err := os.Stat(what); err == nil {
 		if info.IsDir() {
-			what = filepath.Join(what, acmeclient.FullchainFile)
+			what = filepath.Join(what, folder.FullchainFile)
 		}
 		return f.lookAtFile(what)
 	}

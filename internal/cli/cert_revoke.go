@@ -16,6 +16,7 @@ import (
 
 	"chancery/internal/acmeclient"
 	"chancery/internal/admin"
+	"chancery/internal/folder"
 	"chancery/internal/keys"
 	"chancery/internal/serial"
 )
@@ -102,7 +103,7 @@ func (f *revokeFlags) revokeFile(ctx context.Context, a *app, cmd *cobra.Command
 		return revoked{}, err
 	}
 	if dir == path {
-		path = filepath.Join(dir, acmeclient.CertFile)
+		path = filepath.Join(dir, folder.CertFile)
 	}
 	chain, err := acmeclient.ReadCertificates(path)
 	if err != nil {
@@ -159,7 +160,7 @@ func (f *revokeFlags) readKey(dir string) (crypto.Signer, error) {
 	if f.key != "" {
 		return keys.ReadFile(f.key)
 	}
-	key, err := keys.ReadFile(filepath.Join(dir, acmeclient.KeyFile))
+	key, err := keys.ReadFile(filepath.Join(dir, folder.KeyFile))
 	if err != nil {
 		return nil, nil //nolint:nilerr // the account may do
 	}

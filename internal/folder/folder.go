@@ -1,4 +1,9 @@
-package acmeclient
+// Package folder keeps a certificate, its key and how it was obtained in the
+// files of a directory. It promises that whoever opens the directory next finds
+// all files of one generation, also after a crash in the midst of a change, and
+// that one process at a time changes it. It does not know where certificates
+// come from.
+package folder
 
 import (
 	"errors"
@@ -22,25 +27,27 @@ const (
 	RecordFile    = "renewal.json"  // how it was obtained: what renew needs
 )
 
-var folderFiles = [...]string{KeyFile, CertFile, ChainFile, FullchainFile, RecordFile}
+// Files are the names of all of them, in this order.
+var Files = [...]string{KeyFile, CertFile, ChainFile, FullchainFile, RecordFile}
 
-// folder is a directory that holds one certificate, locked for one process.
+// Folder is a directory that holds one certificate, locked for one process.
 //
 // A change is first staged: all new files are written beside the old ones,
 // under hidden names, the record last. Once the staged record is there the
 // change is decided; what is left is to rename. A crash before that leaves the
 // old files, a crash after it is finished by the next process that opens the
 // folder.
-type folder struct {
-	path string
+type Folder struct {
+	Path string
 	lock *os.File
 }
 
-var errBusy = errors.New("another process works on it")
+// ErrBusy is wrapped when another process has the directory.
+var ErrBusy = errors.New("another process works on it")
 
-// openFolder takes a directory and repairs what a crash has left. It makes the
+// Open takes a directory and repairs what a crash has left. It makes the
 // directory when asked to.
-func openFolder(path string, make bool) (*folder, error) {
+func Open(path string, make bool) (*Folder, error) {
 	if make {
 		if err := os.MkdirAll(path, 0o755); err != nil { //nolint:gosec // certificates are public; the key has its own mode
 			return nil, fmt.Errorf("couldn't make the directory: %w", err)
@@ -50,10 +57,10 @@ func openFolder(path string, make bool) (*folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("couldn't open the directory: %w", err)
 	}
-	f := &folder{path, lock}
+	f := &Folder{path, lock}
 	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = errBusy
+		err = ErrBusy
 	}
 	if err == nil {
 		err = f.recover()
@@ -64,21 +71,25 @@ func openFolder(path string, make bool) (*folder, error) {
 	return f, nil
 }
 
-func (f *folder) close() { _ = f.lock.Close() }
+// Close lets others have it.
+func (f *Folder) Close() { _ = f.lock.Close() }
 
-func (f *folder) file(name string) string   { return filepath.Join(f.path, name) }
-func (f *folder) staged(name string) string { return filepath.Join(f.path, "."+name+".next") }
+// File is the path of a file by its name.
+func (f *Folder) File(name string) string { return filepath.Join(f.Path, name) }
 
-func (f *folder) has(name string) bool {
-	_, err := os.Lstat(f.file(name))
+func (f *Folder) staged(name string) string { return filepath.Join(f.Path, "."+name+".next") }
+
+// Has reports whether there is a file of that name.
+func (f *Folder) Has(name string) bool {
+	_, err := os.Lstat(f.File(name))
 	return err == nil
 }
 
-// replace puts files, by their names, in the place of the old ones. The record
+// Replace puts files, by their names, in the place of the old ones. The record
 // must be among them. A name that is missing leaves the old file. All but the
 // record are given to the owner: who can write that can run commands.
-func (f *folder) replace(files map[string][]byte, owner *Owner) error {
-	for _, name := range folderFiles {
+func (f *Folder) Replace(files map[string][]byte, owner *Owner) error {
+	for _, name := range Files {
 		content, given := files[name]
 		if !given {
 			continue
@@ -90,7 +101,7 @@ func (f *folder) replace(files map[string][]byte, owner *Owner) error {
 		case RecordFile:
 			whose = nil
 		}
-		if err := writeFile(f.staged(name), content, mode, whose); err != nil {
+		if err := WriteFile(f.staged(name), content, mode, whose); err != nil {
 			return errors.Join(err, f.recover())
 		}
 	}
@@ -98,13 +109,13 @@ func (f *folder) replace(files map[string][]byte, owner *Owner) error {
 }
 
 // recover finishes a change that was decided, and removes one that was not.
-func (f *folder) recover() error {
+func (f *Folder) recover() error {
 	_, err := os.Lstat(f.staged(RecordFile))
 	decided := err == nil
 	changed := false
-	for _, name := range folderFiles {
+	for _, name := range Files {
 		if decided {
-			err = os.Rename(f.staged(name), f.file(name))
+			err = os.Rename(f.staged(name), f.File(name))
 		} else {
 			err = os.Remove(f.staged(name))
 		}
@@ -116,12 +127,12 @@ func (f *folder) recover() error {
 	if !changed {
 		return nil
 	}
-	return keys.SyncDir(f.path)
+	return keys.SyncDir(f.Path)
 }
 
-// writeFile writes a file, durably and as a whole: after a crash there is the
+// WriteFile writes a file, durably and as a whole: after a crash there is the
 // new one or the old one.
-func writeFile(path string, content []byte, mode fs.FileMode, owner *Owner) error {
+func WriteFile(path string, content []byte, mode fs.FileMode, owner *Owner) error {
 	temp, err := writeTemp(filepath.Dir(path), content, mode, owner)
 	if err == nil {
 		if err = os.Rename(temp, path); err != nil {
@@ -153,19 +164,12 @@ func writeTemp(dir string, content []byte, mode fs.FileMode, owner *Owner) (path
 	return file.Name(), nil
 }
 
-// checkWritable finds out, before there is anything to lose, whether files can
+// CheckWritable finds out, before there is anything to lose, whether files can
 // be written to a directory and given to the owner.
-func checkWritable(dir string, owner *Owner) error {
+func CheckWritable(dir string, owner *Owner) error {
 	temp, err := writeTemp(dir, nil, 0o600, owner)
 	if err == nil {
 		err = os.Remove(temp)
 	}
-	if err == nil {
-		return nil
-	}
-	failed := &Error{op: "write to " + dir, err: err}
-	if owner != nil && errors.Is(err, fs.ErrPermission) {
-		failed.hint = "only root can give files to others"
-	}
-	return failed
+	return err
 }

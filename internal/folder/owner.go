@@ -1,4 +1,4 @@
-package acmeclient
+package folder
 
 import (
 	"fmt"
