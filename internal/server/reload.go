@@ -56,7 +56,7 @@ func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 	s.authority.SetProfiles(next.Compiled)
 	s.policy.SetRules(next.Rules)
 	s.limits.Reconfigure(next.Rates)
-	s.tellWarnings(next)
+	s.tellWarnings(ctx, next)
 	s.door.Reconfigure(s.acmeConfig(next), validator)
 	s.own.setNames(ownNames(next, s.listeners.https.Addr()))
 	s.config = next

@@ -69,7 +69,7 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 	s.policy = &policy.Policy{Constraints: s.permits, Grants: s.grants, Now: s.now}
 	s.policy.SetRules(s.config.Rules)
 	s.limits = limits.New(s.config.Rates, s.now)
-	s.tellWarnings(s.config)
+	s.tellWarnings(ctx, s.config)
 	if s.authority, err = ca.New(ca.Deps{
 		Store:    s.store,
 		Issuers:  s.issuers.Load().byName(),
@@ -94,10 +94,11 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 }
 
 // tellWarnings logs what is strange about a configuration.
-func (s *Server) tellWarnings(c *config.Config) {
+func (s *Server) tellWarnings(ctx context.Context, c *config.Config) {
 	for _, warning := range c.Warnings {
 		s.log.Warn("the configuration has something that can hardly be meant", "what", warning.Error())
 	}
+	s.tellUnnamed(ctx, c)
 }
 
 // lintProfiles looks at samples of what the profiles make. What a relying party
