@@ -68,6 +68,9 @@ func (l *loader) checkURL() {
 	if err == nil && port != "0" && c.ExternalURL == "" && c.BaseURL("https", c.Listen) == "" {
 		l.mistake("listen", "%s is all addresses, so clients can't be told one; set names or external_url", c.Listen)
 	}
+	if _, port, _ := net.SplitHostPort(c.HTTPListen); port != "0" && c.HTTPURL == "" && c.BaseURL("http", c.HTTPListen) == "" {
+		l.warn("http_url", "without it, and without http_listen or names that it could follow from, certificates won't say where to find out whether they are revoked")
+	}
 }
 
 func (l *loader) checkValidation() {
@@ -167,6 +170,15 @@ func (c *Config) ServerNames() []identifier.Identifier {
 		}
 	}
 	return identifier.Normalize(ids)
+}
+
+// LastingHTTPURL is HTTPURL when the operator has named the server, and else "":
+// what lives for years must not carry an address that was only there to try.
+func (c *Config) LastingHTTPURL() string {
+	if c.derivedHTTP && c.derivedURL && len(c.Names) == 0 {
+		return ""
+	}
+	return c.HTTPURL
 }
 
 func hostOf(text string) string {

@@ -9,6 +9,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -54,18 +55,21 @@ func Load(o LoadOptions) (*Config, error) {
 // and c stays as it is.
 func (c *Config) Reload() (*Config, error) {
 	next, err := Load(c.options)
-	if err == nil && next.derivedURL {
-		next.followListener(c)
+	if err == nil {
+		next.followListeners(c)
 	}
 	return next, err
 }
 
-// followListener derives ExternalURL from where the server started with c
-// listens, which only a restart changes: URLs must not lead elsewhere before.
-func (c *Config) followListener(started *Config) {
-	c.ExternalURL = ""
-	if c.ExternalURL = c.BaseURL("https", started.Listen); c.ExternalURL == "" {
-		c.ExternalURL = started.ExternalURL
+// followListeners derives URLs from where the server started with c listens,
+// which only a restart changes: URLs must not lead elsewhere before.
+func (c *Config) followListeners(started *Config) {
+	if c.derivedURL {
+		c.ExternalURL = ""
+		c.ExternalURL = cmp.Or(c.BaseURL("https", started.Listen), started.ExternalURL)
+	}
+	if c.derivedHTTP {
+		c.HTTPURL = c.BaseURL("http", started.HTTPListen)
 	}
 }
 
@@ -117,6 +121,9 @@ type loader struct {
 func (c *Config) complete() {
 	if !filepath.IsAbs(c.Store.Path) {
 		c.Store.Path = filepath.Join(c.Dir, c.Store.Path)
+	}
+	if c.derivedHTTP = c.HTTPURL == ""; c.derivedHTTP {
+		c.HTTPURL = c.BaseURL("http", c.HTTPListen)
 	}
 	if c.derivedURL = c.ExternalURL == ""; c.derivedURL {
 		c.ExternalURL = c.BaseURL("https", c.Listen)

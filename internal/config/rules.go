@@ -41,7 +41,7 @@ func normalize(rule, text string) (string, error) {
 		return rate.String(), err
 	case "url":
 		return parseURL(text, "https", "http")
-	case "https":
+	case "https", "http":
 		return parseBaseURL(text, rule)
 	}
 	return "", fmt.Errorf("there is no rule %q", rule)

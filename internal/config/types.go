@@ -24,7 +24,7 @@ type Config struct {
 	// Where the HTTPS server listens, HOST:PORT. Without HOST, or with 0.0.0.0 or [::], on all addresses; then set names or external_url.
 	Listen string `yaml:"listen" default:"127.0.0.1:9443" is:"address" restart:"yes"`
 
-	// Where the plain HTTP server listens, for the certificates of the CA itself. Empty for none.
+	// Where the plain HTTP server listens, for revocation lists, OCSP and the certificates of the CA itself. Empty for none.
 	HTTPListen string `yaml:"http_listen" default:"127.0.0.1:9480" is:"address" optional:"yes" restart:"yes"`
 
 	// Where Prometheus metrics are served, at /metrics. Empty for nowhere.
@@ -35,6 +35,9 @@ type Config struct {
 
 	// The server as clients reach it, https://HOST[:PORT]. It is part of every URL given out, so choose it for good. Empty for https:// and the first of names, or else listen.
 	ExternalURL string `yaml:"external_url" is:"https" optional:"yes"`
+
+	// The plain HTTP server as relying parties reach it, http://HOST[:PORT]. Certificates say by it where to find out whether they are revoked. Empty for http:// and the first of names, or else http_listen.
+	HTTPURL string `yaml:"http_url" is:"http" optional:"yes"`
 
 	// What external_url was before, so that clients may go on with the URLs they were given.
 	FormerURLs []string `yaml:"former_urls" is:"https"`
@@ -72,6 +75,9 @@ type Config struct {
 	// Who may have which names. Name constraints of the CA's own certificates hold whatever is written here, and so do the grants that keys for external account binding carry.
 	Policy Policy `yaml:"policy"`
 
+	// How relying parties find out what is revoked.
+	Revocation Revocation `yaml:"revocation"`
+
 	// How often things may happen.
 	Limits Limits `yaml:"limits"`
 
@@ -93,9 +99,10 @@ type Config struct {
 	// Warnings are what is not wrong, but can hardly be meant.
 	Warnings []*Problem `yaml:"-"`
 
-	options    LoadOptions
-	sources    map[string]source // of what was set, by key; sections included
-	derivedURL bool              // ExternalURL follows from Names and Listen
+	options     LoadOptions
+	sources     map[string]source // of what was set, by key; sections included
+	derivedURL  bool              // ExternalURL follows from Names and Listen
+	derivedHTTP bool              // HTTPURL follows from Names and HTTPListen
 }
 
 // Log says what is logged, and how.
@@ -275,6 +282,21 @@ type Rule struct {
 
 	// When the rule is in force, as in ["mon-fri 08:00-18:00 Europe/Berlin"]; in UTC without a zone. Empty for always.
 	Times []string `yaml:"times" json:"times,omitempty"`
+}
+
+// Revocation is how relying parties find out what is revoked.
+type Revocation struct {
+	// How long a revocation list is good. It is replaced when something is revoked, and when half of this time is over.
+	ListLifetime duration.Duration `yaml:"list_lifetime" default:"24h" min:"10m" max:"365d"`
+
+	// How many certificates share a revocation list. Each names the list that it would be in.
+	ListSize int `yaml:"list_size" default:"10000" min:"1" max:"10000000"`
+
+	// Whether there is also a list of all that an issuer has revoked, for those who want just one file: on or off.
+	FullList string `yaml:"full_list" default:"on" enum:"on,off"`
+
+	// How long an OCSP answer is good.
+	OCSPLifetime duration.Duration `yaml:"ocsp_lifetime" default:"1h" min:"1m" max:"7d"`
 }
 
 // Limits says how often things may happen: COUNT/SPAN, as in 300/3h, or off.

@@ -1,6 +1,8 @@
 // Package issuer holds what signs: it turns a stored intent into a
-// certificate. An issuer never decides what is in a certificate, and nothing
-// else in the program may use a CA key to sign one.
+// certificate, and signs revocation lists and OCSP answers. An issuer never
+// decides what is in these, and nothing else in the program may use a CA key to
+// sign one. What is given to it as a list or an answer is signed as nothing
+// else: each has a verb of its own, which looks at the form.
 package issuer
 
 import (
