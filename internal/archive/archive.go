@@ -60,7 +60,8 @@ type Source struct {
 func Collect(c *config.Config) (sources []Source, err error) {
 	candidates := []Source{{config.FileName, c.File()}}
 	names := append([]string{
-		hierarchy.RootFile, hierarchy.RootKeyFile, hierarchy.IntermediateFile, hierarchy.KeyFile, hierarchy.RequestFile,
+		hierarchy.RootFile, hierarchy.RootKeyFile, hierarchy.RootListFile,
+		hierarchy.IntermediateFile, hierarchy.KeyFile, hierarchy.RequestFile,
 	}, c.NamedFiles()...)
 	later, err := issuerFiles(c.Dir)
 	if err != nil {

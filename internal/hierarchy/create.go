@@ -36,9 +36,14 @@ type Options struct {
 	IntermediateLifetime time.Duration // default 10 years; cut to the root's
 	Permit               []string      // what the CA may issue for; empty for anything; see Create
 	Passphrase           []byte        // seals the root's key
+	RootListURL          RootListURL   // for the intermediate; nil for none
 	Now                  func() time.Time
 	Rand                 io.Reader
 }
+
+// RootListURL says where the revocation list of a root will be found, by its
+// subject key identifier.
+type RootListURL func(subjectKeyID []byte) string
 
 // Create makes a new root and intermediate and writes them to the directory,
 // which it makes when there is none. The error wraps ErrExists if any file of
@@ -104,6 +109,10 @@ func (o Options) build() ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
+	rootList, err := o.firstRootList(root, rootKey)
+	if err != nil {
+		return nil, err
+	}
 	sealed, err := keys.Seal(o.Rand, rootKey, o.Passphrase)
 	if err != nil {
 		return nil, err
@@ -117,6 +126,7 @@ func (o Options) build() ([]file, error) {
 		{KeyFile, plain, keyPerm},
 		{RootFile, encode(root), certificatePerm},
 		{IntermediateFile, encode(intermediate), certificatePerm},
+		rootList,
 	}, nil
 }
 
@@ -153,6 +163,9 @@ func (o Options) intermediateTemplate(key crypto.Signer) (*x509.Certificate, cry
 func (o Options) signIntermediate(template, root *x509.Certificate, public crypto.PublicKey, rootKey crypto.Signer) (*x509.Certificate, error) {
 	if template.NotAfter.After(root.NotAfter) {
 		template.NotAfter = root.NotAfter
+	}
+	if o.RootListURL != nil {
+		template.CRLDistributionPoints = []string{o.RootListURL(root.SubjectKeyId)}
 	}
 	return o.sign(template, root, public, rootKey)
 }

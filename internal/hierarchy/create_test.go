@@ -137,13 +137,13 @@ func TestCreate(t *testing.T) {
 
 func TestCreateFiles(t *testing.T) {
 	h, dir := newCA(t)
-	for name, mode := range map[string]fs.FileMode{RootFile: 0o644, RootKeyFile: 0o600, IntermediateFile: 0o644, KeyFile: 0o600} {
+	for name, mode := range map[string]fs.FileMode{RootFile: 0o644, RootListFile: 0o644, RootKeyFile: 0o600, IntermediateFile: 0o644, KeyFile: 0o600} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode() != mode {
 			t.Errorf("%s: mode %v, %v; want %v", name, info.Mode(), err, mode)
 		}
 	}
-	wantFiles(t, dir, KeyFile, IntermediateFile, RootKeyFile, RootFile)
+	wantFiles(t, dir, KeyFile, IntermediateFile, RootListFile, RootKeyFile, RootFile)
 	rootKey, err := keys.ReadSealedFile(filepath.Join(dir, RootKeyFile), passphrase)
 	if err != nil || !isKeyOf(located{h.Root, ""}, rootKey.Public()) {
 		t.Errorf("the root's key: %v", err)
@@ -267,7 +267,7 @@ func TestCreateRefuses(t *testing.T) {
 }
 
 func TestCreateNeverOverwrites(t *testing.T) {
-	for _, name := range []string{RootFile, RootKeyFile, IntermediateFile, KeyFile, RequestFile} {
+	for _, name := range []string{RootFile, RootKeyFile, IntermediateFile, KeyFile, RequestFile, RootListFile} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {

@@ -5,17 +5,20 @@
 //	root.key          its key, sealed with a passphrase; only when made here;
 //	                  needed only to sign another intermediate, so it can be
 //	                  moved to a safe place
+//	root.crl          what the root has revoked of what it signed; only when the
+//	                  root was made here
 //	intermediate.pem  the issuing certificate, then those between it and the root
 //	intermediate.key  its key, not sealed, so that the server starts by itself,
 //	                  or the URI of a key that a helper program holds
 //	intermediate.csr  the request, while an outside root has not answered it
 //	issuers/          later intermediates, and those of other issuers
 //
-// It promises that no file of a CA is ever replaced, that a directory holds a
-// whole CA or none whatever crash interrupts its making, and that what Load
-// returns is a chain that relying parties accept, with the key that belongs to
-// it. It knows no configuration and no store, and it signs no leaf. Only one
-// process at a time may make a CA in a directory; callers hold a lock.
+// It promises that no file of a CA but root.crl is ever replaced, that a
+// directory holds a whole CA or none whatever crash interrupts its making, and
+// that what Load returns is a chain that relying parties accept, with the key
+// that belongs to it. It knows no configuration and no store, and it signs no
+// leaf. Only one process at a time may make a CA in a directory; callers hold a
+// lock.
 package hierarchy
 
 import (

@@ -43,7 +43,7 @@ func checkVacant(dir string, names ...string) error {
 // establish builds the files of a CA and installs them, in a directory that
 // has none.
 func establish(dir string, build func() ([]file, error)) error {
-	if err := checkVacant(dir, RootFile, RootKeyFile, IntermediateFile, KeyFile, RequestFile); err != nil {
+	if err := checkVacant(dir, RootFile, RootKeyFile, RootListFile, IntermediateFile, KeyFile, RequestFile); err != nil {
 		return err
 	}
 	files, err := build()

@@ -26,7 +26,7 @@ func TestCrash(t *testing.T) {
 		h, err := Load(dir)
 		if err == nil {
 			committed = true
-			wantFiles(t, dir, KeyFile, IntermediateFile, RootKeyFile, RootFile)
+			wantFiles(t, dir, KeyFile, IntermediateFile, RootListFile, RootKeyFile, RootFile)
 			if string(encode(h.Root)) != string(files[2].data) {
 				t.Errorf("after %d steps Load gives another root", done)
 			}
@@ -48,7 +48,7 @@ func establishAfterCrash(t *testing.T, dir string, files []file, done int, commi
 	if committed && !errors.Is(err, ErrExists) || !committed && err != nil {
 		t.Errorf("after %d steps (committed %v) another attempt: %v", done, committed, err)
 	}
-	wantFiles(t, dir, KeyFile, IntermediateFile, RootKeyFile, RootFile)
+	wantFiles(t, dir, KeyFile, IntermediateFile, RootListFile, RootKeyFile, RootFile)
 }
 
 // Create, run after the crash without a Load, finishes too.
@@ -67,7 +67,7 @@ func TestCreateFinishes(t *testing.T) {
 	if _, err := Create(Options{Dir: dir, Passphrase: passphrase}); !errors.Is(err, ErrExists) {
 		t.Errorf("Create: %v, want ErrExists", err)
 	}
-	wantFiles(t, dir, KeyFile, IntermediateFile, RootKeyFile, RootFile)
+	wantFiles(t, dir, KeyFile, IntermediateFile, RootListFile, RootKeyFile, RootFile)
 }
 
 func TestInstallNeverReplaces(t *testing.T) {

@@ -25,20 +25,22 @@ type NewKey struct {
 	Signer crypto.Signer
 }
 
-// RotateOptions say what generation to maker.
+// RotateOptions say what generation to make.
 type RotateOptions struct {
-	Files      IssuerFiles
-	Key        NewKey
-	RootKey    string        // the file of the root's key; "" for RootKeyFile
-	Passphrase []byte        // opens it
-	Lifetime   time.Duration // default 10 years of 365 days; cut to the root's
-	PathLength int           // how many CAs may be below it
-	Now        func() time.Time
-	Rand       io.Reader
+	Files       IssuerFiles
+	Key         NewKey
+	RootKey     string        // the file of the root's key; "" for RootKeyFile
+	Passphrase  []byte        // opens it
+	Lifetime    time.Duration // default 10 years of 365 days; cut to the root's
+	PathLength  int           // how many CAs may be below it
+	RootListURL RootListURL   // for the certificate; nil for none
+	Now         func() time.Time
+	Rand        io.Reader
 }
 
 // Rotate makes a new generation of an issuer, signed by the root's key at hand,
-// with the root's name constraints. It takes effect where the issuer is loaded
+// with the root's name constraints, and renews the root's revocation list.
+// It takes effect where the issuer is loaded
 // again; nothing that exists is changed. A crash leaves the generation whole
 // or nothing of it. Callers hold a lock.
 func Rotate(options RotateOptions) (*Generation, error) {
@@ -79,13 +81,26 @@ func (o RotateOptions) rotate() (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Files.sameRoot(root) {
+		if _, err := (RootListOptions{Dir: o.Files.Dir, Now: o.Now}).replace(root.Certificate, rootKey); err != nil {
+			return nil, err
+		}
+	}
 	return o.Files.install([]file{key, {generationFile, encode(certificate), certificatePerm}})
+}
+
+// sameRoot reports whether a root is that of the CA itself.
+func (f IssuerFiles) sameRoot(root located) bool {
+	own, err := readRoot(f.path(RootFile))
+	return err == nil && own.Equal(root.Certificate)
 }
 
 // issuerOptions are the options by which Create would make the intermediate of
 // a root.
 func (o RotateOptions) issuerOptions(root *x509.Certificate) Options {
-	made := Options{IntermediateLifetime: o.Lifetime, KeyType: o.Key.Type, Now: o.Now, Rand: o.Rand}
+	made := Options{
+		IntermediateLifetime: o.Lifetime, KeyType: o.Key.Type, RootListURL: o.RootListURL, Now: o.Now, Rand: o.Rand,
+	}
 	if len(root.Subject.Organization) > 0 {
 		made.Name = root.Subject.Organization[0]
 	}

@@ -103,6 +103,21 @@ func WriteNew(path string, data []byte, perm fs.FileMode) error {
 	return nil
 }
 
+// Replace writes a file that is no secret, in the place of the one that may be
+// there. When it returns nil the new one is durable; after a crash there is the
+// old one or the new, whole.
+func Replace(path string, data []byte, perm fs.FileMode) error {
+	dir := filepath.Dir(path)
+	temp, err := writeTemp(dir, data, perm)
+	if err != nil {
+		return fmt.Errorf("couldn't write %s: %w", path, err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return SyncDir(dir)
+}
+
 // writeTemp writes a durable file under a new hidden name and returns its path.
 func writeTemp(dir string, data []byte, perm fs.FileMode) (path string, err error) {
 	file, err := os.CreateTemp(dir, ".new-*") // mode 0600

@@ -20,6 +20,7 @@ type Metrics struct {
 	validations *prometheus.HistogramVec
 	requests    *prometheus.CounterVec
 	expiry      *prometheus.GaugeVec
+	revocation  revocationMetrics
 	steps       [stepCount]prometheus.Observer
 	bound       sync.Map // boundKey → prometheus.Counter, so that a request builds no label set
 }
@@ -59,6 +60,7 @@ func NewMetrics() *Metrics {
 	for i, name := range stepNames {
 		m.steps[i] = steps.WithLabelValues(name)
 	}
+	m.revocation = newRevocationMetrics(m.registry)
 	m.registry.MustRegister(m.issued, m.validations, m.requests, m.expiry, steps,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
