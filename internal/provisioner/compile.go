@@ -1,14 +1,18 @@
 package provisioner
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +32,8 @@ type Deps struct {
 	Dir string
 	// Audiences are the URLs that tokens may be made out for.
 	Audiences func() []string
+
+	inputs hash.Hash // of all that was read; of one Compile
 }
 
 // FieldError is a mistake in one field of a Spec: "keys[0]". Field is "" when
@@ -73,7 +79,14 @@ func Compile(name string, spec Spec, deps Deps) (*Provisioner, error) {
 	if construct == nil {
 		return nil, errors.Join(mistake("type", "there is no type %q; write %s", spec.Type, strings.Join(Types(), ", ")))
 	}
+	if !namePattern.MatchString(name) {
+		return nil, errors.Join(mistake("", "%.60q is no name for a provisioner; write letters, digits, dots, hyphens and underscores, 60 at most", name))
+	}
 	if err := checkFields(spec); err != nil {
+		return nil, err
+	}
+	deps.inputs = sha256.New()
+	if err := json.NewEncoder(deps.inputs).Encode(spec); err != nil {
 		return nil, err
 	}
 	if spec.Skew == 0 {
@@ -84,8 +97,14 @@ func Compile(name string, spec Spec, deps Deps) (*Provisioner, error) {
 	if err := errors.Join(err, nameErr, checkProfiles(spec.Profiles)); err != nil {
 		return nil, err
 	}
-	return &Provisioner{Name: name, Spec: spec, verifier: verifier, names: names, now: deps.Now}, nil
+	p := &Provisioner{Name: name, Spec: spec, verifier: verifier, names: names, now: deps.Now}
+	deps.inputs.Sum(p.inputs[:0])
+	return p, nil
 }
+
+// namePattern leaves out the slash, which ends the name where requesters are
+// written.
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$`)
 
 // checkFields refuses what does not belong to the type.
 func checkFields(spec Spec) error {
@@ -130,6 +149,9 @@ func (d Deps) read(field, text string) ([]byte, error) {
 	data, err := os.ReadFile(text)
 	if err != nil {
 		return nil, mistake(field, "the file can't be read: %v", err)
+	}
+	if d.inputs != nil {
+		d.inputs.Write(data)
 	}
 	return data, nil
 }

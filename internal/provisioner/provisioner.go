@@ -9,6 +9,7 @@ package provisioner
 
 import (
 	"context"
+	"crypto/sha256"
 	"time"
 
 	"chancery/internal/expr"
@@ -44,6 +45,7 @@ type Provisioner struct {
 	verifier Verifier
 	names    []nameMaker
 	now      func() time.Time
+	inputs   [sha256.Size]byte // of all that it was made of
 }
 
 // Verify says what the token proves, with the names that the provisioner gives

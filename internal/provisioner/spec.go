@@ -35,6 +35,9 @@ type Spec struct {
 	// Whether a token can be used again until it expires.
 	Reuse bool `yaml:"reuse" json:"reuse,omitempty"`
 
+	// Whether certificates can't be renewed by themselves, so that a new token is needed each time.
+	NoRenewal bool `yaml:"no_renewal" json:"no_renewal,omitempty"`
+
 	// The public keys that sign tokens: files (JWK, JWK set or PEM), or JWKs themselves, as in ['{"kty":"EC",…}'].
 	Keys []string `yaml:"keys" json:"keys,omitempty" of:"jwk,kubernetes"`
 
