@@ -87,6 +87,8 @@ func TestProfileMistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		"subject: {organizational_unit: {cel: 'grant.label.team'}}":                                  `x.yaml:2:44: profiles.p.subject.organizational_unit[0]: in the expression, line 1, column 6: undefined field 'label'; there are identifiers,`,
 		"subject: {organization: [a, {cel: 'nope'}]}":                                                `x.yaml:2:41: profiles.p.subject.organization[1]: in the expression, line 1, column 1: undeclared reference to 'nope'`,
+		`subject: {organization: {cel: "['a', 1]"}}`:                                                 `x.yaml:2:37: profiles.p.subject.organization[0]: in the expression, line 1, column 7: this is of type int and what comes before it of type string`,
+		`san: {dns: {cel: "'a..corp'"}}`:                                                             `x.yaml:2:24: profiles.p.san.dns[0]: the expression reads nothing of a request, and it gives "a..corp": `,
 		"subject: {organization: {sel: 'nope'}}":                                                     `profiles.p.subject.organization[0]: an expression is expected here, as in {cel: 'token.sub'}`,
 		"subject: {organization: {cel: ''}}":                                                         `profiles.p.subject.organization[0]: an expression is expected here`,
 		"subject: {organization: 7}":                                                                 `profiles.p.subject.organization[0]: a text (a number in quotes is one) is expected here; found the number "7"`,

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,6 +75,7 @@ func NewEnv() (*Env, error) {
 		cel.CustomTypeAdapter(registry), cel.CustomTypeProvider(records{registry}),
 		ext.Strings(ext.StringsVersion(4)), ext.Encoders(),
 		cel.ParserExpressionSizeLimit(maxLength), cel.ParserRecursionLimit(32),
+		cel.ASTValidators(cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(), cel.ValidateRegexLiterals()),
 	}
 	for _, v := range Variables() {
 		options = append(options, cel.Variable(v.Name, v.typ))
@@ -96,6 +98,12 @@ type Program struct {
 // Reads reports whether the expression reads a variable.
 func (p *Program) Reads(variable string) bool { return p.reads[variable] }
 
+// IsConstant reports whether the expression reads no variable. One that does
+// not has been evaluated without an error when it was compiled.
+func (p *Program) IsConstant() bool {
+	return !slices.ContainsFunc(Variables(), func(v Variable) bool { return p.reads[v.Name] })
+}
+
 // Compile checks text and makes it ready. Its error says line and column in
 // the text, and the variables there are where that helps.
 func (e *Env) Compile(text string, kind Kind) (*Program, error) {
@@ -106,6 +114,12 @@ func (e *Env) Compile(text string, kind Kind) (*Program, error) {
 	if !gives(kind, ast.OutputType()) {
 		return nil, fmt.Errorf("line 1, column 1: the expression gives %s; %s is needed", ast.OutputType(), kind)
 	}
+	if err := checkParts(ast.NativeRep()); err != nil {
+		return nil, err
+	}
+	if err := kind.checkResult(ast.NativeRep(), ast.NativeRep().Expr(), false); err != nil {
+		return nil, err
+	}
 	program, err := e.env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(maxCost),
 		cel.MemoryLimit(maxMemory), cel.InterruptCheckFrequency(checkEvery))
 	if err != nil {
@@ -115,7 +129,13 @@ func (e *Env) Compile(text string, kind Kind) (*Program, error) {
 	for _, reference := range ast.NativeRep().ReferenceMap() {
 		reads[reference.Name] = true
 	}
-	return &Program{text, kind, program, reads}, nil
+	compiled := &Program{text, kind, program, reads}
+	if compiled.IsConstant() {
+		if _, err := compiled.Eval(&Input{}); err != nil {
+			return nil, fmt.Errorf("line 1, column 1: %w", err)
+		}
+	}
+	return compiled, nil
 }
 
 // gives reports whether a value of type t can be of the kind. What is in

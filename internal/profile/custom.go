@@ -101,7 +101,10 @@ func compileTyped[T any](c *compiler, field string, value expr.Value[T], kind ex
 	t := typed{field: field, encode: encode}
 	if value.IsExpression() {
 		t.sample, _ = encode(sample)
-		t.program = c.program(field, value.Expression, kind)
+		t.program = c.program(field, value.Expression, kind, func(result any) error {
+			_, err := encode(result)
+			return err
+		})
 		return t
 	}
 	var err error

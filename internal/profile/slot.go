@@ -30,7 +30,10 @@ func (c *compiler) slots(field string, texts []Text, check func(string) (string,
 func (c *compiler) slot(field string, text Text, check func(string) (string, error), sample string) slot {
 	s := slot{field: field, check: check, sample: sample}
 	if text.IsExpression() {
-		s.program = c.program(field, text.Expression, expr.Texts)
+		s.program = c.program(field, text.Expression, expr.Texts, func(result any) error {
+			_, err := s.normal(result)
+			return err
+		})
 		return s
 	}
 	value, err := check(text.Literal)
@@ -41,8 +44,9 @@ func (c *compiler) slot(field string, text Text, check func(string) (string, err
 	return s
 }
 
-// program compiles an expression, or notes what is wrong with it.
-func (c *compiler) program(field, text string, kind expr.Kind) *expr.Program {
+// program compiles an expression, or notes what is wrong with it, or with what
+// it always gives.
+func (c *compiler) program(field, text string, kind expr.Kind, check func(result any) error) *expr.Program {
 	if c.env == nil {
 		env, err := expr.NewEnv()
 		if err != nil {
@@ -55,6 +59,15 @@ func (c *compiler) program(field, text string, kind expr.Kind) *expr.Program {
 	if err != nil {
 		c.refuse(field, "in the expression, %s", err)
 		return nil
+	}
+	if program.IsConstant() {
+		result, err := program.Eval(&expr.Input{})
+		if err == nil {
+			err = check(result)
+		}
+		if err != nil {
+			c.refuse(field, "the expression reads nothing of a request, and %s", err)
+		}
 	}
 	c.profile.dynamic = true
 	return program
@@ -89,8 +102,13 @@ func (e *evaluation) evaluate(s *slot) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.normal(result)
+}
+
+// normal brings what an expression gives to its normal form.
+func (s *slot) normal(result any) (normal []string, err error) {
 	values, _ := result.([]string)
-	normal := make([]string, len(values))
+	normal = make([]string, len(values))
 	for i, value := range values {
 		if normal[i], err = s.check(value); err != nil {
 			return nil, fmt.Errorf("it gives %.100q: %w", value, err)
