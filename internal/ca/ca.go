@@ -29,15 +29,26 @@ import (
 // identifiers are the requester's. It is stored with the intent, so that the
 // issuance can go on after a crash.
 type Request struct {
-	Door        string                  `json:"door"`              // "acme", "self"
-	AccountID   string                  `json:"account,omitempty"` // the ACME account, if any
-	Owner       store.Owner             `json:"owner"`             // the door's record that is claimed and tied to the certificate
-	Identifiers []identifier.Identifier `json:"identifiers"`
-	PublicKey   []byte                  `json:"public_key"`    // DER SubjectPublicKeyInfo
-	CSR         []byte                  `json:"csr,omitempty"` // DER, as received; its signature is verified by the door
-	Profile     string                  `json:"profile"`
-	Wishes      profile.Wishes          `json:"wishes,omitzero"`
-	Facts       expr.Facts              `json:"facts,omitzero"` // what the door knows of the requester, for the profile
+	Door        string      `json:"door"`                  // "acme", "token", "self"
+	AccountID   string      `json:"account,omitempty"`     // the ACME account, if any
+	Provisioner string      `json:"provisioner,omitempty"` // what proved who asks, at doors that have several
+	Subject     string      `json:"subject,omitempty"`     // who asks, as the provisioner calls it
+	Owner       store.Owner `json:"owner"`                 // the door's record that is claimed and tied to the certificate
+	// OwnerExpires is until when an owner that is a token is remembered as
+	// spent; zero is for ever.
+	OwnerExpires time.Time               `json:"owner_expires,omitzero"`
+	Identifiers  []identifier.Identifier `json:"identifiers"`
+	PublicKey    []byte                  `json:"public_key"`    // DER SubjectPublicKeyInfo
+	CSR          []byte                  `json:"csr,omitempty"` // DER, as received; its signature is verified by the door
+	Profile      string                  `json:"profile"`
+	Wishes       profile.Wishes          `json:"wishes,omitzero"`
+	Facts        expr.Facts              `json:"facts,omitzero"` // what the door knows of the requester, for the profile
+	// Replaces is the certificate that this one is to take the place of, as the
+	// requester says; nil for none.
+	Replaces *store.CertificateKey `json:"replaces,omitempty"`
+	// IssuerID, when set, is the issuer that signs, whatever the profile says:
+	// for certificates that an issuer needs for itself.
+	IssuerID string `json:"issuer,omitempty"`
 
 	// Preauthorized are those of the identifiers that the requester's grant
 	// stands for instead of a proof. It must still do so.
@@ -46,10 +57,14 @@ type Request struct {
 
 // requester names who asked in records and in the audit log.
 func (r *Request) requester() string {
-	if r.AccountID == "" {
+	switch {
+	case r.Provisioner != "":
+		return r.Door + ":" + r.Provisioner + "/" + r.Subject
+	case r.AccountID != "":
+		return r.Door + ":" + r.AccountID
+	default:
 		return r.Door
 	}
-	return r.Door + ":" + r.AccountID
 }
 
 // Issuer signs stored intents.
@@ -72,6 +87,22 @@ type Linter interface {
 	Check(tbs, signatureAlgorithm []byte) error
 }
 
+// Places says where relying parties find out about an issuer and its
+// certificates.
+type Places interface {
+	// Of assigns a new certificate to a partition of its issuer's revocation
+	// lists, 0 for none, and returns the URLs that go into it, "" for those
+	// there are not. Nothing is assigned when the certificate is not to be
+	// revocable.
+	Of(ctx context.Context, issuerID string, revocable bool) (Place, error)
+}
+
+// Place is what Places says of one certificate.
+type Place struct {
+	Partition                  int64
+	IssuerURL, CRLURL, OCSPURL string
+}
+
 // Auditor writes one line for each change of state.
 type Auditor interface {
 	Audit(ctx context.Context, action string, attrs ...slog.Attr)
@@ -82,8 +113,13 @@ type Auditor interface {
 type Deps struct {
 	Store    store.Issuance
 	Issuers  map[string]Issuer // by the names that profiles give; DefaultIssuer is among them
+	Former   map[string]Issuer // earlier generations, by their IDs: only requests that name them get them
+	Places   Places            // nil when certificates are to say nothing of revocation
 	Policy   Policy
 	Profiles map[string]*profile.Profile
+	// Own are the profiles of certificates that the CA needs itself: no door
+	// can ask for them, and they are not revocable. May be nil.
+	Own      map[string]*profile.Profile
 	Linter   Linter
 	CheckKey func(crypto.PublicKey) error // refuses weak keys
 	Now      func() time.Time
@@ -101,7 +137,7 @@ type Deps struct {
 // goroutines.
 type Authority struct {
 	deps     Deps
-	issuers  atomic.Pointer[map[string]*signing]
+	issuers  atomic.Pointer[signers]
 	profiles atomic.Pointer[map[string]*profile.Profile]
 	stopping chan struct{} // closed when Run is to end
 	work     sync.WaitGroup
@@ -117,7 +153,7 @@ func New(deps Deps) (*Authority, error) {
 		return nil, errors.New("couldn't set up the authority: there are no profiles")
 	}
 	a := &Authority{deps: deps, stopping: make(chan struct{})}
-	if err := a.SetIssuers(deps.Issuers); err != nil {
+	if err := a.SetIssuers(deps.Issuers, deps.Former); err != nil {
 		return nil, failure.Wrap("set up the authority", err)
 	}
 	a.SetProfiles(deps.Profiles)
@@ -150,7 +186,7 @@ func (a *Authority) CheckValidity(profileName string, wishes profile.Wishes) err
 	if err != nil {
 		return err
 	}
-	issuer, err := a.issuerFor(shape)
+	issuer, err := a.issuerFor(shape, "")
 	if err != nil {
 		return err
 	}
@@ -182,7 +218,11 @@ func Decide(ctx context.Context, judge Policy, profiles map[string]*profile.Prof
 	if shape == nil { // not known yet
 		return decision, nil
 	}
-	err = shape.CheckUse(q.Door, &expr.Facts{Grant: factsOf(decision.Grant)})
+	grant := factsOf(decision.Grant)
+	if grant == nil && q.Provisioner != "" {
+		grant = &expr.Grant{Name: q.Provisioner, Profiles: q.Profiles}
+	}
+	err = shape.CheckUse(q.Door, &expr.Facts{Grant: grant})
 	if err == nil {
 		err = shape.CheckNames(q.Identifiers)
 	}

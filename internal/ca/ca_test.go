@@ -65,7 +65,7 @@ func (m *moodyIssuer) Issue(ctx context.Context, intent store.Intent) ([]byte, e
 
 func (r *road) now() time.Time { return time.UnixMilli(r.clock.Load()).UTC() }
 
-func newRoad(t *testing.T, constraints policy.NameConstraints) *road {
+func newRoad(t *testing.T, constraints policy.NameConstraints, changes ...func(*ca.Deps)) *road {
 	t.Helper()
 	r := &road{}
 	r.clock.Store(time.Now().UnixMilli())
@@ -89,11 +89,14 @@ func newRoad(t *testing.T, constraints policy.NameConstraints) *road {
 		}
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	r.Authority, err = ca.New(ca.Deps{
+	deps := ca.Deps{
 		Store: r.store, Issuers: map[string]ca.Issuer{ca.DefaultIssuer: r.issuer}, Policy: &policy.Policy{Constraints: constraints}, Profiles: profiles,
 		Linter: lint.New(), CheckKey: keys.Check, Now: r.now, Rand: rand.Reader, Log: log, Auditor: observe.NewAuditor(log),
-	})
-	if err != nil {
+	}
+	for _, change := range changes {
+		change(&deps)
+	}
+	if r.Authority, err = ca.New(deps); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -143,6 +146,15 @@ func (r *road) order(t *testing.T, id string) ca.Request {
 	if err := r.store.FinishAuthorization(t.Context(), authz.ID, outcome); err != nil {
 		t.Fatal(err)
 	}
+	return ca.Request{
+		Door: "acme", AccountID: "account", Owner: store.Owner{Kind: store.OwnerOrder, ID: id},
+		Identifiers: order.Identifiers, PublicKey: newPublicKey(t), Profile: "tls-server",
+	}
+}
+
+// newPublicKey returns the SubjectPublicKeyInfo of a new key.
+func newPublicKey(t *testing.T) []byte {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -151,10 +163,7 @@ func (r *road) order(t *testing.T, id string) ca.Request {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ca.Request{
-		Door: "acme", AccountID: "account", Owner: store.Owner{Kind: store.OwnerOrder, ID: id},
-		Identifiers: order.Identifiers, PublicKey: spki, Profile: "tls-server",
-	}
+	return spki
 }
 
 // statusOf reads an order's status.

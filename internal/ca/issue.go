@@ -67,11 +67,11 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	if err != nil {
 		return nil, err
 	}
-	shape, err := a.Profile(req.Profile)
+	shape, err := a.shapeOf(&req)
 	if err != nil {
 		return nil, err
 	}
-	issuer, err := a.readyFor(shape)
+	issuer, err := a.readyFor(shape, req.IssuerID)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	if err != nil {
 		return nil, err
 	}
-	if req.Facts.Grant == nil {
+	if decision.Grant != nil {
 		req.Facts.Grant = factsOf(decision.Grant)
 	}
 	stored, err := json.Marshal(req)
@@ -90,7 +90,11 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	if req.Wishes, err = shorten(shape, issuer, req.Wishes, decision, now); err != nil {
 		return nil, err
 	}
-	tbs, err := a.build(shape, issuer, req, public, number, now)
+	place, err := a.placeOf(ctx, shape, issuer)
+	if err != nil {
+		return nil, err
+	}
+	tbs, err := a.build(shape, issuer, place, req, public, number, now)
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +104,8 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	return &draft{request: req, issuer: issuer, tbs: tbs, rule: decision.Rule, intent: store.Intent{
 		CertificateKey: store.CertificateKey{IssuerID: issuer.ID(), Serial: number},
 		Owner:          req.Owner,
+		OwnerExpires:   req.OwnerExpires,
+		Partition:      place.Partition,
 		TBS:            tbs.DER,
 		Request:        stored,
 		Attempt:        attempt,
@@ -108,10 +114,33 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	}}, nil
 }
 
+// shapeOf is the profile that the request asks for.
+func (a *Authority) shapeOf(req *Request) (*profile.Profile, error) {
+	if own := a.deps.Own[req.Profile]; own != nil && req.Door == policy.SelfDoor {
+		return own, nil
+	}
+	return a.Profile(req.Profile)
+}
+
+// placeOf says where relying parties find out about a certificate to come.
+func (a *Authority) placeOf(ctx context.Context, shape *profile.Profile, issuer *signing) (Place, error) {
+	if a.deps.Places == nil {
+		return Place{}, nil
+	}
+	revocable := !shape.Spec.NoRevocation && a.deps.Own[shape.Name] != shape
+	place, err := a.deps.Places.Of(ctx, issuer.ID(), revocable)
+	return place, failure.Wrap("assign a revocation list", err)
+}
+
 // question is what policy is asked about the request.
 func (r *Request) question(public crypto.PublicKey) policy.Question {
+	var profiles []string
+	if r.Facts.Grant != nil {
+		profiles = r.Facts.Grant.Profiles
+	}
 	return policy.Question{
-		Door: r.Door, AccountID: r.AccountID, Profile: r.Profile, KeyType: keys.TypeOf(public),
+		Profiles: profiles,
+		Door:     r.Door, AccountID: r.AccountID, Provisioner: r.Provisioner, Profile: r.Profile, KeyType: keys.TypeOf(public),
 		Identifiers: r.Identifiers, Preauthorized: r.Preauthorized,
 	}
 }
@@ -135,7 +164,7 @@ func shorten(shape *profile.Profile, issuer *signing, wishes profile.Wishes, dec
 }
 
 // build fills the profile with the request.
-func (a *Authority) build(shape *profile.Profile, issuer *signing, req Request, public crypto.PublicKey, number serial.Number, now time.Time) (profile.TBS, error) {
+func (a *Authority) build(shape *profile.Profile, issuer *signing, place Place, req Request, public crypto.PublicKey, number serial.Number, now time.Time) (profile.TBS, error) {
 	if err := a.deps.CheckKey(public); err != nil {
 		return profile.TBS{}, failure.Wrap("check public key", err)
 	}
@@ -150,6 +179,9 @@ func (a *Authority) build(shape *profile.Profile, issuer *signing, req Request, 
 		Door:        req.Door,
 		Facts:       req.Facts,
 		CSR:         req.CSR,
+		IssuerURL:   place.IssuerURL,
+		CRLURL:      place.CRLURL,
+		OCSPURL:     place.OCSPURL,
 	})
 	if err == nil && a.deps.Permits != nil && !slices.Equal(tbs.Names, req.Identifiers) {
 		err = a.deps.Permits(req.Profile, tbs.Names)
@@ -184,7 +216,7 @@ func (a *Authority) finish(ctx context.Context, d *draft) (store.Certificate, er
 		a.leave(d.intent)
 		return store.Certificate{}, (&failure.Error{
 			Op: "sign certificate", Kind: failure.Unavailable, Err: err, RetryAfter: settleEvery,
-			Public: "the CA could not sign just now; the request is kept and goes on by itself",
+			Public: whatBecomes(d.intent.Owner.Kind),
 		})
 	}
 	a.observe(d.request.Profile, "issued")
@@ -194,6 +226,14 @@ func (a *Authority) finish(ctx context.Context, d *draft) (store.Certificate, er
 		slog.Any("names", certificate.Identifiers), slog.Time("not_after", certificate.NotAfter),
 		slog.String("rule", certificate.Rule))
 	return certificate, nil
+}
+
+// whatBecomes tells the requester of a failed issuance what follows.
+func whatBecomes(owner store.OwnerKind) string {
+	if owner == store.OwnerOrder {
+		return "the CA could not sign just now; the request is kept and goes on by itself"
+	}
+	return "the CA could not sign just now; nothing was used up, so ask again"
 }
 
 // sign has the issuer sign the intent and makes the record of it.
@@ -210,11 +250,15 @@ func (a *Authority) sign(ctx context.Context, d *draft) (store.Certificate, erro
 		Profile:        d.request.Profile,
 		Rule:           d.rule,
 		Identifiers:    d.names(),
+		Subject:        d.tbs.Subject,
 		DER:            der,
 		Fingerprint:    sha256.Sum256(der),
+		KeyHash:        sha256.Sum256(d.request.PublicKey),
 		NotBefore:      d.tbs.NotBefore,
 		NotAfter:       d.tbs.NotAfter,
 		Issued:         d.intent.Created,
+		Partition:      d.intent.Partition,
+		Replaces:       d.request.Replaces,
 	}, nil
 }
 

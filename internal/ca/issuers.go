@@ -28,28 +28,47 @@ type signing struct {
 	shape *profile.Issuer
 }
 
+// signers are all issuers that could sign.
+type signers struct {
+	named map[string]*signing // by the names that profiles give
+	byID  map[string]*signing // these, and earlier generations
+}
+
 // SetIssuers replaces the issuers for all requests from now on; what has begun
-// ends with the issuer it began with. On an error nothing changes.
-func (a *Authority) SetIssuers(issuers map[string]Issuer) error {
-	next := make(map[string]*signing, len(issuers))
-	for name, issuer := range issuers {
-		shape, err := profile.NewIssuer(issuer.Certificate())
-		if err != nil {
-			return fmt.Errorf("couldn't use the issuer %s: %w", name, err)
+// ends with the issuer it began with. Former are earlier generations, by ID. On
+// an error nothing changes.
+func (a *Authority) SetIssuers(issuers, former map[string]Issuer) error {
+	next := signers{named: make(map[string]*signing, len(issuers)), byID: make(map[string]*signing, len(issuers)+len(former))}
+	for _, group := range []map[string]Issuer{former, issuers} {
+		for name, issuer := range group {
+			shape, err := profile.NewIssuer(issuer.Certificate())
+			if err != nil {
+				return fmt.Errorf("couldn't use the issuer %s: %w", name, err)
+			}
+			next.byID[issuer.ID()] = &signing{issuer, shape}
 		}
-		next[name] = &signing{issuer, shape}
 	}
-	if next[DefaultIssuer] == nil {
+	for name, issuer := range issuers {
+		next.named[name] = next.byID[issuer.ID()]
+	}
+	if next.named[DefaultIssuer] == nil {
 		return fmt.Errorf("there is no issuer %q", DefaultIssuer)
 	}
 	a.issuers.Store(&next)
 	return nil
 }
 
-// issuerFor is the issuer of a profile's certificates.
-func (a *Authority) issuerFor(p *profile.Profile) (*signing, error) {
+// issuerFor is the issuer of a profile's certificates, or the one of that ID.
+func (a *Authority) issuerFor(p *profile.Profile, id string) (*signing, error) {
+	all := a.issuers.Load()
+	if id != "" {
+		if found := all.byID[id]; found != nil {
+			return found, nil
+		}
+		return nil, failure.New(failure.Unavailable, "the issuer %s is not there", id)
+	}
 	name := cmp.Or(p.Spec.Issuer, DefaultIssuer)
-	if found := (*a.issuers.Load())[name]; found != nil {
+	if found := all.named[name]; found != nil {
 		return found, nil
 	}
 	return nil, failure.New(failure.Unavailable, "the issuer %q of the profile %s is not there", name, p.Name)
@@ -57,8 +76,8 @@ func (a *Authority) issuerFor(p *profile.Profile) (*signing, error) {
 
 // readyFor is issuerFor for an issuer that could sign now, so that what can't
 // be signed is refused before it is stored.
-func (a *Authority) readyFor(p *profile.Profile) (*signing, error) {
-	issuer, err := a.issuerFor(p)
+func (a *Authority) readyFor(p *profile.Profile, id string) (*signing, error) {
+	issuer, err := a.issuerFor(p, id)
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +90,10 @@ func (a *Authority) readyFor(p *profile.Profile) (*signing, error) {
 	return issuer, nil
 }
 
-// Ready reports whether all issuers could sign now.
+// Ready reports whether all issuers could sign now. Earlier generations are
+// not asked.
 func (a *Authority) Ready() error {
-	issuers := *a.issuers.Load()
+	issuers := a.issuers.Load().named
 	for _, name := range slices.Sorted(maps.Keys(issuers)) {
 		issuer := issuers[name]
 		certificate := issuer.Certificate()

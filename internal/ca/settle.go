@@ -116,7 +116,7 @@ func (a *Authority) settle(ctx context.Context, intent store.Intent) error {
 // next prepares the issuance that takes an abandoned intent's place, or says
 // why there is none.
 func (a *Authority) next(ctx context.Context, intent store.Intent) (*draft, *failure.Report, error) {
-	if intent.Owner.Kind == store.OwnerNone {
+	if intent.Owner.Kind != store.OwnerOrder { // nobody waits for it
 		return nil, nil, nil
 	}
 	if intent.Attempt >= maxAttempts {

@@ -37,8 +37,21 @@ const (
 	abandonIntent
 	readCertificate
 	listCertificates
+	countCertificates
 	revoke
+	revokeAll
+	replacedBy
 	replacement
+	readService
+	listServices
+	newPartition
+	staleLists
+	revoked
+	publishList
+	readRevocationList
+	listIncidents
+	listProvisioners
+	readAdminToken
 	tidy
 	stepCount
 )
@@ -52,7 +65,12 @@ var stepNames = [stepCount]string{
 	finishAuthorization: "finish_authorization", deactivateAuthorization: "deactivate_authorization",
 	dueValidations: "due_validations",
 	beginIssuance:  "begin_issuance", completeIssuance: "complete_issuance", abandonIntent: "abandon_intent",
-	readCertificate: "certificate", listCertificates: "list_certificates", revoke: "revoke", replacement: "replacement",
+	readCertificate: "certificate", listCertificates: "list_certificates", countCertificates: "count_certificates",
+	revoke: "revoke", revokeAll: "revoke_all", replacedBy: "replaced_by", replacement: "replacement",
+	readService: "service", listServices: "list_services",
+	newPartition: "new_partition", staleLists: "stale_lists", revoked: "revoked", publishList: "publish_list",
+	readRevocationList: "revocation_list",
+	listIncidents:      "list_incidents", listProvisioners: "list_provisioners", readAdminToken: "admin_token",
 	tidy: "tidy",
 }
 
@@ -192,14 +210,79 @@ func (t *timedStore) ListCertificates(ctx context.Context, query store.Certifica
 	return t.Store.ListCertificates(ctx, query)
 }
 
+func (t *timedStore) CountCertificates(ctx context.Context, issuerID, profile string, now time.Time) (store.CertificateCounts, error) {
+	defer t.took(countCertificates, time.Now())
+	return t.Store.CountCertificates(ctx, issuerID, profile, now)
+}
+
 func (t *timedStore) Revoke(ctx context.Context, key store.CertificateKey, revocation store.Revocation) error {
 	defer t.took(revoke, time.Now())
 	return t.Store.Revoke(ctx, key, revocation)
 }
 
+func (t *timedStore) RevokeAll(ctx context.Context, keys []store.CertificateKey, revocation store.Revocation) ([]store.CertificateKey, error) {
+	defer t.took(revokeAll, time.Now())
+	return t.Store.RevokeAll(ctx, keys, revocation)
+}
+
+func (t *timedStore) ReplacedBy(ctx context.Context, key store.CertificateKey) (store.CertificateKey, error) {
+	defer t.took(replacedBy, time.Now())
+	return t.Store.ReplacedBy(ctx, key)
+}
+
 func (t *timedStore) Replacement(ctx context.Context, key store.CertificateKey, now time.Time) (string, error) {
 	defer t.took(replacement, time.Now())
 	return t.Store.Replacement(ctx, key, now)
+}
+
+func (t *timedStore) Service(ctx context.Context, id string) (store.Service, error) {
+	defer t.took(readService, time.Now())
+	return t.Store.Service(ctx, id)
+}
+
+func (t *timedStore) ListServices(ctx context.Context, query store.ServiceQuery) ([]store.Service, error) {
+	defer t.took(listServices, time.Now())
+	return t.Store.ListServices(ctx, query)
+}
+
+func (t *timedStore) NewPartition(ctx context.Context, issuerID string, now time.Time) (store.Partition, error) {
+	defer t.took(newPartition, time.Now())
+	return t.Store.NewPartition(ctx, issuerID, now)
+}
+
+func (t *timedStore) StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore time.Time, limit int) ([]store.StaleList, error) {
+	defer t.took(staleLists, time.Now())
+	return t.Store.StaleLists(ctx, issuerIDs, nextUpdateBefore, limit)
+}
+
+func (t *timedStore) Revoked(ctx context.Context, issuerID string, partition int64, expiredAfter time.Time, each func(store.RevokedEntry) error) error {
+	defer t.took(revoked, time.Now())
+	return t.Store.Revoked(ctx, issuerID, partition, expiredAfter, each)
+}
+
+func (t *timedStore) PublishList(ctx context.Context, list store.RevocationList, basis int64) error {
+	defer t.took(publishList, time.Now())
+	return t.Store.PublishList(ctx, list, basis)
+}
+
+func (t *timedStore) RevocationList(ctx context.Context, issuerID string, partition int64) (store.RevocationList, error) {
+	defer t.took(readRevocationList, time.Now())
+	return t.Store.RevocationList(ctx, issuerID, partition)
+}
+
+func (t *timedStore) ListIncidents(ctx context.Context) ([]store.Incident, error) {
+	defer t.took(listIncidents, time.Now())
+	return t.Store.ListIncidents(ctx)
+}
+
+func (t *timedStore) ListProvisioners(ctx context.Context) ([]store.Provisioner, error) {
+	defer t.took(listProvisioners, time.Now())
+	return t.Store.ListProvisioners(ctx)
+}
+
+func (t *timedStore) AdminToken(ctx context.Context, id string) (store.AdminToken, error) {
+	defer t.took(readAdminToken, time.Now())
+	return t.Store.AdminToken(ctx, id)
 }
 
 func (t *timedStore) Tidy(ctx context.Context, cutoff store.TidyCutoff, limit int) (int, error) {

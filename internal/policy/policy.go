@@ -22,15 +22,17 @@ import (
 const SelfDoor = "self"
 
 // Doors are the doors that rules can name.
-func Doors() []string { return []string{"acme"} }
+func Doors() []string { return []string{"acme", "token"} }
 
 // Question is what rules look at.
 type Question struct {
-	Door        string // the door that asks: "acme", SelfDoor
-	AccountID   string // the ACME account, if any
-	GrantID     string // the grant, when no account leads to it
-	Profile     string // "" when it is not known yet
-	KeyType     string // as profiles name it; "" when it is not known yet
+	Door        string   // the door that asks: "acme", "token", SelfDoor
+	AccountID   string   // the ACME account, if any
+	Provisioner string   // what proved who asks, at doors that have several
+	Profiles    []string // that the provisioner names
+	GrantID     string   // the grant, when no account leads to it
+	Profile     string   // "" when it is not known yet
+	KeyType     string   // as profiles name it; "" when it is not known yet
 	Identifiers []identifier.Identifier
 	// Preauthorized are those of the identifiers that nobody has proven, for a
 	// grant stands for them. It must still do so.

@@ -33,6 +33,7 @@ func Abandoned(intent *Intent, now time.Time) Certificate {
 		NotAfter:       notAfter,
 		Issued:         intent.Created,
 		Abandoned:      true,
+		Partition:      intent.Partition,
 		Revocation:     &Revocation{At: now, Reason: cessationOfOperation},
 	}
 }

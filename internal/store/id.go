@@ -1,12 +1,15 @@
 package store
 
 import (
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
+	"chancery/internal/identifier"
 	"chancery/internal/serial"
 )
 
@@ -28,4 +31,18 @@ func NewID(now time.Time, rand io.Reader) (string, error) {
 // subject key identifier in hexadecimal.
 func IssuerID(subjectKeyID []byte) string {
 	return hex.EncodeToString(subjectKeyID[:min(8, len(subjectKeyID))])
+}
+
+// ServiceID is the name of the service that a certificate with these
+// identifiers belongs to, whatever their order: the first 16 octets of a
+// SHA-256 in hexadecimal. It is "" for no identifiers.
+func ServiceID(identifiers []identifier.Identifier) string {
+	if len(identifiers) == 0 {
+		return ""
+	}
+	h := sha256.New()
+	for _, id := range identifier.Normalize(slices.Clone(identifiers)) {
+		_, _ = io.WriteString(h, id.String()+"\n") // a hash never fails
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -214,8 +214,9 @@ type OwnerKind string
 
 // The kinds of owners.
 const (
-	OwnerNone  OwnerKind = ""      // the CA itself
+	OwnerNone  OwnerKind = ""      // nothing is claimed
 	OwnerOrder OwnerKind = "order" // an ACME order
+	OwnerToken OwnerKind = "token" // a one-time token: its ID is spent
 )
 
 // CertificateKey names a certificate: serial numbers are unique by issuer only.
@@ -227,12 +228,16 @@ type CertificateKey struct {
 // Intent is what is about to be signed. It is stored before any key is used.
 type Intent struct {
 	CertificateKey
-	Owner    Owner
-	TBS      []byte // DER of the whole TBSCertificate
-	Request  []byte // what the road was asked for, to go on with after a crash
-	Attempt  int    // 1 for the first, one more each time an abandoned one is replaced
-	Created  time.Time
-	Deadline time.Time // after this it is taken as left over
+	Owner Owner
+	// OwnerExpires is until when an OwnerToken is remembered as spent; zero is
+	// for ever.
+	OwnerExpires time.Time
+	Partition    int64  // of the issuer's revocation lists; 0 for none
+	TBS          []byte // DER of the whole TBSCertificate
+	Request      []byte // what the road was asked for, to go on with after a crash
+	Attempt      int    // 1 for the first, one more each time an abandoned one is replaced
+	Created      time.Time
+	Deadline     time.Time // after this it is taken as left over
 }
 
 // Issuer is a certificate authority's key and names that certificates were, or
@@ -252,17 +257,23 @@ type Certificate struct {
 	CertificateKey
 	Owner       Owner
 	AccountID   string // of the ACME account; "" from other doors
-	Requester   string // door and who asked, such as "acme:ID" or "self"
+	Requester   string // door and who asked, such as "acme:ID", "token:ci/app" or "self"
 	Profile     string
 	Rule        string // the policy rule that allowed it
 	Identifiers []identifier.Identifier
+	// Subject is the subject's text (RFC 4514); "" when it says no more than a
+	// common name that is one of Identifiers.
+	Subject     string
 	DER         []byte // the certificate; of an abandoned one, the TBSCertificate
 	Fingerprint [32]byte
+	KeyHash     [32]byte // SHA-256 of the SubjectPublicKeyInfo; zero of an abandoned one
 	NotBefore   time.Time
 	NotAfter    time.Time
 	Issued      time.Time
 	Abandoned   bool
-	Revocation  *Revocation // nil while it is good
+	Partition   int64           // of the issuer's revocation lists; 0 for none
+	Replaces    *CertificateKey // what it was asked for in place of; nil when nobody said
+	Revocation  *Revocation     // nil while it is good
 }
 
 // Revocation says when and why a certificate was revoked.
@@ -296,16 +307,136 @@ func (c *Certificate) Status(now time.Time) CertificateStatus {
 	}
 }
 
-// CertificateQuery selects certificates; the zero value selects all.
+// CertificateQuery selects certificates; the zero value selects all. Every
+// field that is set must hold.
 type CertificateQuery struct {
-	Name          string         // only those that carry this name, in its normal form
-	AccountID     string         // only this account's
-	Profile       string         // only of this profile
-	Serial        *serial.Number // only with this serial, whatever the issuer
-	Fingerprint   *[32]byte      // only with this SHA-256 of the DER
-	ExpiresBefore time.Time      // only with an earlier NotAfter
+	Name          string // carries this name, in its normal form
+	NamePart      string // carries a name with this in it, in lower case, three octets at least
+	NamePattern   string // carries a name that this pattern of the policy matches: *.d, **.d
+	ServiceID     string // of this service
+	AccountID     string
+	Requester     string // this requester's, or all of a door's or provisioner's when it ends in ":" or "/"
+	Subject       string // with this subject, as in Certificate
+	Profile       string
+	IssuerID      string
+	Serial        *serial.Number // with this serial, whatever the issuer
+	Fingerprint   *[32]byte      // SHA-256 of the DER
+	KeyHash       *[32]byte      // SHA-256 of the SubjectPublicKeyInfo
+	Replaces      *CertificateKey
+	IssuedAfter   time.Time // at this time or later
+	IssuedBefore  time.Time // earlier
+	ExpiresAfter  time.Time // NotAfter is then or later
+	ExpiresBefore time.Time
+	RevokedAfter  time.Time
+	RevokedBefore time.Time
 	Status        CertificateStatus
 	Now           time.Time       // what Status is judged by
 	Before        *CertificateKey // only those after this one in the listing: the last of the page before
 	Limit         int             // at most so many; 0 means 100
+}
+
+// CertificateCounts says how many certificates there are of each status.
+type CertificateCounts struct{ Valid, Expired, Revoked, Abandoned int }
+
+// Service is all the certificates with the same set of names, one after the
+// other: what an operator watches. It is healthy while any of them is good.
+type Service struct {
+	ID           string                  // see ServiceID
+	Identifiers  []identifier.Identifier // in their normal order
+	First        time.Time               // when its first certificate was issued
+	Last         time.Time               // when its newest was
+	Newest       CertificateKey
+	ValidUntil   time.Time // the latest NotAfter of those that are not revoked; zero for none
+	Certificates int       // how many there are, without abandoned ones
+}
+
+// Healthy reports whether a certificate of the service is good at now.
+func (s *Service) Healthy(now time.Time) bool { return !now.After(s.ValidUntil) }
+
+// ServiceQuery selects services; the zero value selects all.
+type ServiceQuery struct {
+	ID            string
+	Name          string // has this name, in its normal form
+	NamePart      string // has a name with this in it, in lower case, three octets at least
+	NamePattern   string // as in CertificateQuery
+	Health        ServiceHealth
+	ExpiresBefore time.Time // ValidUntil is earlier
+	Now           time.Time // what Health is judged by
+	Before        string    // only those after the service of this id in the listing: the last of the page before
+	Limit         int       // at most so many; 0 means 100
+}
+
+// ServiceHealth selects services by whether they are healthy; "" selects all.
+type ServiceHealth string
+
+// The healths of a service.
+const (
+	ServiceHealthy   ServiceHealth = "healthy"
+	ServiceUnhealthy ServiceHealth = "unhealthy"
+)
+
+// Partition is a share of an issuer's certificates that has a revocation list
+// of its own. A certificate's partition is fixed when it is issued. Partition 0
+// stands for the full list of all the issuer's certificates.
+type Partition struct {
+	IssuerID string
+	Number   int64 // from 1 on
+	Created  time.Time
+	Issued   int // how many certificates it has, without those being issued now
+}
+
+// RevocationList is a CRL as it is served.
+type RevocationList struct {
+	IssuerID   string
+	Partition  int64 // 0 for the full list
+	Number     int64 // CRLNumber (RFC 5280 §5.2.3): grows with each list of the same partition
+	ThisUpdate time.Time
+	NextUpdate time.Time
+	DER        []byte
+}
+
+// StaleList is a list that has to be made anew.
+type StaleList struct {
+	IssuerID  string
+	Partition int64
+	Number    int64 // of the list in force; 0 for none
+	Basis     int64 // how much had changed when this was read: for PublishList
+}
+
+// RevokedEntry is a line of a CRL.
+type RevokedEntry struct {
+	Serial serial.Number
+	Revocation
+}
+
+// Provisioner is a configured way to prove who asks, kept in the store.
+// Others are in the configuration.
+type Provisioner struct {
+	Name    string
+	Type    string
+	Spec    json.RawMessage
+	Created time.Time
+}
+
+// AdminToken is a secret that lets an operator use the administrative API from
+// elsewhere. The secret itself is not kept.
+type AdminToken struct {
+	ID      string
+	Name    string   // for people
+	Role    string   // viewer, operator, admin
+	Hash    [32]byte // SHA-256 of the secret
+	Created time.Time
+	Expires time.Time // zero for never
+	Revoked time.Time
+}
+
+// Incident tells the clients whose certificates a query selects to renew them
+// early (RFC 9773).
+type Incident struct {
+	ID          string
+	Query       json.RawMessage // the query as the API takes it
+	Explanation string          // a URL for people; "" for none
+	Opened      time.Time
+	RenewBy     time.Time // when the last of them should have renewed
+	Closed      time.Time // zero while it is open
 }

@@ -20,12 +20,12 @@ import (
 var (
 	ErrNotFound    = errors.New("there is no such record")
 	ErrKeyInUse    = errors.New("another account has this key")
-	ErrNotValid    = errors.New("the account is not valid")
+	ErrNotValid    = errors.New("it is no longer valid")
 	ErrNotPending  = errors.New("the authorization is no longer pending")
 	ErrNotReady    = errors.New("the order is not ready")
-	ErrClaimed     = errors.New("the order is already being finalized")
+	ErrClaimed     = errors.New("another request has already claimed it")
 	ErrReplaced    = errors.New("the certificate is already replaced by another order")
-	ErrUsed        = errors.New("the single-use key is used up")
+	ErrUsed        = errors.New("it is used up")
 	ErrFull        = errors.New("the key has as many accounts as it may have")
 	ErrRevoked     = errors.New("it is already revoked")
 	ErrExpired     = errors.New("it has expired")
@@ -42,7 +42,12 @@ type Store interface {
 	Authorizations
 	Issuance
 	Certificates
+	Services
+	RevocationLists
+	Incidents
 	Bindings
+	Provisioners
+	AdminTokens
 
 	// Ping reports whether the store can be written to now.
 	Ping(ctx context.Context) error
@@ -59,6 +64,7 @@ type TidyCutoff struct {
 	Orders         time.Time // orders whose Expires is earlier, unless they are being finalized
 	Authorizations time.Time // authorizations whose Expires is earlier, unless an order that stays lists them
 	Certificates   time.Time // certificates whose NotAfter is earlier, with their names
+	Tokens         time.Time // spent one-time tokens that were to be remembered until an earlier time
 }
 
 // Accounts are the steps of ACME accounts (RFC 8555 §7.3).
@@ -153,7 +159,8 @@ type Issuance interface {
 	// BeginIssuance stores what is about to be signed and claims its owner in
 	// the same transaction. For an OwnerOrder the order must be ready at
 	// intent.Created: ErrNotReady, or ErrClaimed when it is processing or
-	// valid, or ErrNotFound.
+	// valid, or ErrNotFound. For an OwnerToken, ErrUsed when it was spent
+	// before.
 	BeginIssuance(ctx context.Context, intent Intent) error
 	// CompleteIssuance records the certificate that came of the intent of the
 	// same key, settles the intent, and ties the certificate to its owner. It
@@ -165,8 +172,9 @@ type Issuance interface {
 	// AbandonIntent settles an intent that may or may not have been signed:
 	// its serial is recorded as an abandoned certificate, revoked at now. With
 	// next, that intent is stored in its place and keeps the owner's claim;
-	// without, the owner's order ends with the report. ErrNotFound when the
-	// intent is already settled, and nothing changes.
+	// without, the owner's order ends with the report, and an owner's token
+	// can be spent again. ErrNotFound when the intent is already settled, and
+	// nothing changes.
 	AbandonIntent(ctx context.Context, key CertificateKey, now time.Time, next *Intent, report *failure.Report) error
 }
 
@@ -184,11 +192,92 @@ type Certificates interface {
 	Certificate(ctx context.Context, key CertificateKey) (Certificate, error)
 	// ListCertificates returns a page of certificates, newest serial first.
 	ListCertificates(ctx context.Context, query CertificateQuery) ([]Certificate, error)
-	// Revoke marks a certificate as revoked. ErrRevoked when it is, ErrNotFound.
+	// CountCertificates counts, for an issuer and a profile or "" for all. It
+	// costs the same however many certificates there are.
+	CountCertificates(ctx context.Context, issuerID, profile string, now time.Time) (CertificateCounts, error)
+	// Revoke marks a certificate as revoked, and its revocation lists as
+	// stale. ErrRevoked when it is, ErrNotFound.
 	Revoke(ctx context.Context, key CertificateKey, revocation Revocation) error
+	// RevokeAll does so for all that are there and not revoked, in one
+	// transaction, and returns the keys of these. Callers pass 1000 at most.
+	RevokeAll(ctx context.Context, keys []CertificateKey, revocation Revocation) (revoked []CertificateKey, err error)
+	// ReplacedBy returns the newest certificate that replaces this one, or
+	// ErrNotFound.
+	ReplacedBy(ctx context.Context, key CertificateKey) (CertificateKey, error)
 	// Replacement returns the id of the order that is not invalid at now and
 	// replaces the certificate (RFC 9773 §5), or ErrNotFound.
 	Replacement(ctx context.Context, key CertificateKey, now time.Time) (orderID string, err error)
+}
+
+// Services are the certificates by their sets of names.
+type Services interface {
+	// Service returns a service, or ErrNotFound.
+	Service(ctx context.Context, id string) (Service, error)
+	// ListServices returns a page of services, those first that were first
+	// seen last.
+	ListServices(ctx context.Context, query ServiceQuery) ([]Service, error)
+}
+
+// RevocationLists are the CRLs, each of a partition of an issuer's
+// certificates, and what keeps them true. A certificate that is revoked, or
+// abandoned, makes the list of its partition and the full list of its issuer
+// stale in the same transaction. Those of partition 0 are in the full list only.
+type RevocationLists interface {
+	// NewPartition begins the issuer's next partition.
+	NewPartition(ctx context.Context, issuerID string, now time.Time) (Partition, error)
+	// NewestPartition returns the issuer's newest partition, or ErrNotFound.
+	NewestPartition(ctx context.Context, issuerID string) (Partition, error)
+	// StaleLists returns up to limit lists (0 means 100) of the issuers named
+	// that have changed since they were published, were never published, or
+	// whose NextUpdate is before the given time, in this order. It leaves out
+	// lists that nobody needs any more: their certificates had all expired at
+	// the ThisUpdate of the list in force, and there have been some. It costs
+	// what it returns.
+	StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore time.Time, limit int) ([]StaleList, error)
+	// Revoked calls each for the certificates of a partition (0: of all) that
+	// are revoked and had not expired at the given time, by partition, expiry
+	// and serial. It returns the first error of each. What is revoked while it
+	// runs may be left out: the list is stale again. It costs what it returns,
+	// holds a page of it, and each may use the store.
+	Revoked(ctx context.Context, issuerID string, partition int64, expiredAfter time.Time, each func(RevokedEntry) error) error
+	// PublishList puts a list in force that was made from what StaleLists
+	// returned before, with the basis it gave. ErrClaimed when another is in
+	// force with the same or a higher number, or of a later basis.
+	PublishList(ctx context.Context, list RevocationList, basis int64) error
+	// RevocationList returns the list in force, or ErrNotFound.
+	RevocationList(ctx context.Context, issuerID string, partition int64) (RevocationList, error)
+}
+
+// Incidents are what is wrong with certificates that should be renewed early.
+type Incidents interface {
+	// CreateIncident stores a new incident.
+	CreateIncident(ctx context.Context, incident Incident) error
+	// CloseIncident ends it: ErrNotFound, ErrNotValid when it is closed.
+	CloseIncident(ctx context.Context, id string, now time.Time) error
+	// ListIncidents returns all incidents, newest first.
+	ListIncidents(ctx context.Context) ([]Incident, error)
+}
+
+// Provisioners are those made while the server runs.
+type Provisioners interface {
+	// CreateProvisioner stores a new one. ErrClaimed when the name is taken.
+	CreateProvisioner(ctx context.Context, provisioner Provisioner) error
+	// ListProvisioners returns all, by name.
+	ListProvisioners(ctx context.Context) ([]Provisioner, error)
+	// RemoveProvisioner removes one, or says ErrNotFound.
+	RemoveProvisioner(ctx context.Context, name string) error
+}
+
+// AdminTokens are secrets for the administrative API.
+type AdminTokens interface {
+	// CreateAdminToken stores a new one.
+	CreateAdminToken(ctx context.Context, token AdminToken) error
+	// AdminToken returns the one of that id, or ErrNotFound.
+	AdminToken(ctx context.Context, id string) (AdminToken, error)
+	// ListAdminTokens returns all, newest first.
+	ListAdminTokens(ctx context.Context) ([]AdminToken, error)
+	// RevokeAdminToken ends one: ErrNotFound, ErrRevoked.
+	RevokeAdminToken(ctx context.Context, id string, now time.Time) error
 }
 
 // Bindings are the keys of external account binding (RFC 8555 §7.3.4).

@@ -9,20 +9,21 @@ import (
 
 const (
 	certificateColumns = "c.serial, c.issuer_id, c.owner_kind, c.owner_id, c.account_id, c.requester, c.profile, c.rule, " +
-		"c.fingerprint, c.not_before, c.not_after, c.issued, c.abandoned, c.revoked, c.reason, c.identifiers, c.der"
+		"c.fingerprint, c.not_before, c.not_after, c.issued, c.abandoned, c.revoked, c.reason, c.identifiers, c.der, " +
+		"c.subject, c.key_hash, c.partition, c.replaces_issuer, c.replaces_serial"
 
 	insertCertificateRow = "INSERT INTO certificates (serial, issuer_id, owner_kind, owner_id, account_id, requester, profile, rule, " +
-		"fingerprint, not_before, not_after, issued, abandoned, revoked, reason, identifiers, der) " +
-		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	insertCertificateName = "INSERT INTO certificate_names (value, serial, issuer_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+		"fingerprint, not_before, not_after, issued, abandoned, revoked, reason, identifiers, der, " +
+		"subject, key_hash, partition, replaces_issuer, replaces_serial, service) " +
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-	selectCertificate        = "SELECT " + certificateColumns + " FROM certificates c WHERE serial = ? AND issuer_id = ?"
-	updateCertificateRevoked = "UPDATE certificates SET revoked = ?, reason = ? WHERE serial = ? AND issuer_id = ? AND revoked = 0"
+	selectCertificate = "SELECT " + certificateColumns + " FROM certificates c WHERE serial = ? AND issuer_id = ?"
+	selectReplacedBy  = "SELECT issuer_id, serial FROM certificates INDEXED BY certificates_replaces " +
+		"WHERE replaces_serial = ? AND replaces_issuer = ? AND replaces_issuer <> '' ORDER BY serial DESC LIMIT 1"
 
 	upsertIssuer = "INSERT INTO issuers (id, subject_key_id, chain, alternates) VALUES (?, ?, ?, ?) " +
 		"ON CONFLICT (id) DO UPDATE SET subject_key_id = excluded.subject_key_id, chain = excluded.chain, alternates = excluded.alternates"
-	selectIssuers   = "SELECT id, subject_key_id, chain, alternates FROM issuers ORDER BY id"
-	selectUnexpired = "SELECT count(*), coalesce(max(not_after), 0) FROM certificates WHERE not_after > ? AND issuer_id = ?"
+	selectIssuers = "SELECT id, subject_key_id, chain, alternates FROM issuers ORDER BY id"
 )
 
 func readCertificate(r *row) store.Certificate {
@@ -39,6 +40,13 @@ func readCertificate(r *row) store.Certificate {
 	}
 	r.json(&c.Identifiers)
 	c.DER = r.blob()
+	c.Subject = r.text()
+	r.fixedOrNone(c.KeyHash[:])
+	c.Partition = r.int64()
+	if issuer := r.text(); issuer != "" {
+		c.Replaces = &store.CertificateKey{IssuerID: issuer}
+		r.fixed(c.Replaces.Serial[:])
+	}
 	return c
 }
 
@@ -47,9 +55,14 @@ func oneCertificate(c *conn, key store.CertificateKey) (certificate store.Certif
 	return certificate, err
 }
 
-// insertCertificate stores a certificate and its names.
+// insertCertificate stores a certificate, enters it into its service and
+// counts it.
 func insertCertificate(c *conn, certificate *store.Certificate) error {
 	identifiers, err := encodeList(certificate.Identifiers)
+	if err != nil {
+		return err
+	}
+	service, err := joinService(c, certificate)
 	if err != nil {
 		return err
 	}
@@ -57,19 +70,32 @@ func insertCertificate(c *conn, certificate *store.Certificate) error {
 	if certificate.Revocation != nil {
 		revocation = *certificate.Revocation
 	}
+	replacesIssuer, replacesSerial := replaced(certificate)
 	_, err = c.exec(insertCertificateRow, certificate.Serial[:], certificate.IssuerID, string(certificate.Owner.Kind),
 		certificate.Owner.ID, certificate.AccountID, certificate.Requester, certificate.Profile, certificate.Rule,
 		certificate.Fingerprint[:], certificate.NotBefore, certificate.NotAfter, certificate.Issued, certificate.Abandoned,
-		revocation.At, revocation.Reason, identifiers, certificate.DER)
+		revocation.At, revocation.Reason, identifiers, certificate.DER,
+		certificate.Subject, unlessZero(certificate.KeyHash), certificate.Partition, replacesIssuer, replacesSerial, service)
 	if err != nil {
 		return err
 	}
-	for _, name := range certificate.Identifiers {
-		if _, err := c.exec(insertCertificateName, name.Value, certificate.Serial[:], certificate.IssuerID); err != nil {
-			return err
-		}
+	return countCertificate(c, certificate, 1)
+}
+
+// replaced is what a certificate replaces, as it is stored.
+func replaced(certificate *store.Certificate) (issuer string, serial []byte) {
+	if certificate.Replaces == nil {
+		return "", nil
 	}
-	return nil
+	return certificate.Replaces.IssuerID, certificate.Replaces.Serial[:]
+}
+
+// unlessZero is a hash, or nothing for one that is not known.
+func unlessZero(hash [32]byte) []byte {
+	if hash == ([32]byte{}) {
+		return nil
+	}
+	return hash[:]
 }
 
 // RegisterIssuer implements store.Certificates. A later chain of the same key
@@ -102,31 +128,19 @@ func (s *Store) Issuers(ctx context.Context) ([]store.Issuer, error) {
 	})
 }
 
-// Unexpired implements store.Certificates.
-func (s *Store) Unexpired(ctx context.Context, issuerID string, now time.Time) (count int, last time.Time, err error) {
-	count, err = read(ctx, s, "count certificates", func(c *conn) (count int, err error) {
-		err = c.once(func(r *row) { count, last = r.int(), r.time() }, selectUnexpired, now, issuerID)
-		return count, err
-	})
-	return count, last, err
-}
-
 // Certificate implements store.Certificates.
 func (s *Store) Certificate(ctx context.Context, key store.CertificateKey) (store.Certificate, error) {
 	return read(ctx, s, "read certificate", func(c *conn) (store.Certificate, error) { return oneCertificate(c, key) })
 }
 
-// Revoke implements store.Certificates.
-func (s *Store) Revoke(ctx context.Context, key store.CertificateKey, revocation store.Revocation) error {
-	return update(ctx, s, "revoke certificate", func(c *conn) error {
-		changed, err := c.exec(updateCertificateRevoked, revocation.At, revocation.Reason, key.Serial[:], key.IssuerID)
-		if err != nil || changed > 0 {
-			return err
-		}
-		if _, err := oneCertificate(c, key); err != nil {
-			return err
-		}
-		return store.ErrRevoked
+// ReplacedBy implements store.Certificates.
+func (s *Store) ReplacedBy(ctx context.Context, key store.CertificateKey) (store.CertificateKey, error) {
+	return read(ctx, s, "look for what replaced a certificate", func(c *conn) (by store.CertificateKey, err error) {
+		err = c.one(func(r *row) {
+			by.IssuerID = r.text()
+			r.fixed(by.Serial[:])
+		}, selectReplacedBy, key.Serial[:], key.IssuerID)
+		return by, err
 	})
 }
 

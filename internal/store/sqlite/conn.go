@@ -116,6 +116,8 @@ func bindOne(stmt *sqlite3.Stmt, i int, arg any) error {
 		return stmt.BindBlob(i, arg)
 	case int:
 		return stmt.BindInt64(i, int64(arg))
+	case int64:
+		return stmt.BindInt64(i, arg)
 	case bool:
 		return stmt.BindBool(i, arg)
 	case time.Time:
@@ -150,6 +152,7 @@ func (r *row) next() int {
 
 func (r *row) text() string    { return r.stmt.ColumnText(r.next()) }
 func (r *row) int() int        { return r.stmt.ColumnInt(r.next()) }
+func (r *row) int64() int64    { return r.stmt.ColumnInt64(r.next()) }
 func (r *row) bool() bool      { return r.stmt.ColumnBool(r.next()) }
 func (r *row) time() time.Time { return fromMillis(r.stmt.ColumnInt64(r.next())) }
 
@@ -160,6 +163,28 @@ func (r *row) blob() []byte { return r.stmt.ColumnBlob(r.next(), nil) }
 func (r *row) fixed(array []byte) {
 	if n := copy(array, r.stmt.ColumnRawBlob(r.next())); n != len(array) && r.err == nil {
 		r.err = fmt.Errorf("couldn't read the column %s: it has %d octets instead of %d", r.stmt.ColumnName(r.column-1), n, len(array))
+	}
+}
+
+// fixedOrNone is fixed for a column that may be empty, too.
+func (r *row) fixedOrNone(array []byte) {
+	if len(r.stmt.ColumnRawBlob(r.column)) > 0 {
+		r.fixed(array)
+		return
+	}
+	r.next()
+}
+
+// value is a column as it is to be bound again.
+func (r *row) value() any {
+	column := r.next()
+	switch r.stmt.ColumnType(column) {
+	case sqlite3.INTEGER:
+		return r.stmt.ColumnInt64(column)
+	case sqlite3.BLOB:
+		return r.stmt.ColumnBlob(column, nil)
+	default:
+		return r.stmt.ColumnText(column)
 	}
 }
 

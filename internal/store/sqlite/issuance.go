@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	intentColumns = "serial, issuer_id, owner_kind, owner_id, attempt, created, deadline, tbs, request"
+	intentColumns = "serial, issuer_id, owner_kind, owner_id, owner_expires, partition, attempt, created, deadline, tbs, request"
 
-	insertIntent  = "INSERT INTO intents (" + intentColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	insertIntent  = "INSERT INTO intents (" + intentColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	selectIntents = "SELECT " + intentColumns + " FROM intents WHERE deadline < ? ORDER BY created, serial LIMIT ?"
 	deleteIntent  = "DELETE FROM intents WHERE serial = ? AND issuer_id = ? RETURNING " + intentColumns
 
@@ -25,14 +25,15 @@ func readIntent(r *row) store.Intent {
 	r.fixed(i.Serial[:])
 	i.IssuerID = r.text()
 	i.Owner = store.Owner{Kind: store.OwnerKind(r.text()), ID: r.text()}
+	i.OwnerExpires, i.Partition = r.time(), r.int64()
 	i.Attempt, i.Created, i.Deadline = r.int(), r.time(), r.time()
 	i.TBS, i.Request = r.blob(), r.blob()
 	return i
 }
 
 func storeIntent(c *conn, i *store.Intent) error {
-	_, err := c.exec(insertIntent, i.Serial[:], i.IssuerID, string(i.Owner.Kind), i.Owner.ID, i.Attempt, i.Created,
-		i.Deadline, i.TBS, i.Request)
+	_, err := c.exec(insertIntent, i.Serial[:], i.IssuerID, string(i.Owner.Kind), i.Owner.ID, i.OwnerExpires, i.Partition,
+		i.Attempt, i.Created, i.Deadline, i.TBS, i.Request)
 	return err
 }
 
@@ -45,13 +46,22 @@ func takeIntent(c *conn, key store.CertificateKey) (i store.Intent, err error) {
 // BeginIssuance implements store.Issuance.
 func (s *Store) BeginIssuance(ctx context.Context, intent store.Intent) error {
 	return update(ctx, s, "begin issuance", func(c *conn) error {
-		if intent.Owner.Kind == store.OwnerOrder {
-			if err := claimOrder(c, intent.Owner.ID, intent.Created); err != nil {
-				return err
-			}
+		if err := claimOwner(c, &intent); err != nil {
+			return err
 		}
 		return storeIntent(c, &intent)
 	})
+}
+
+func claimOwner(c *conn, intent *store.Intent) error {
+	switch intent.Owner.Kind {
+	case store.OwnerOrder:
+		return claimOrder(c, intent.Owner.ID, intent.Created)
+	case store.OwnerToken:
+		return spendToken(c, intent.Owner.ID, intent.OwnerExpires)
+	default:
+		return nil
+	}
 }
 
 // claimOrder makes a ready order processing.
@@ -72,7 +82,7 @@ func claimOrder(c *conn, id string, now time.Time) error {
 }
 
 // CompleteIssuance implements store.Issuance. The certificate's owner is the
-// one its intent claimed.
+// one its intent claimed, and its partition the one its intent was given.
 func (s *Store) CompleteIssuance(ctx context.Context, certificate store.Certificate) error {
 	return update(ctx, s, "complete issuance", func(c *conn) error {
 		intent, err := takeIntent(c, certificate.CertificateKey)
@@ -82,8 +92,11 @@ func (s *Store) CompleteIssuance(ctx context.Context, certificate store.Certific
 		if err != nil {
 			return err
 		}
-		certificate.Owner = intent.Owner
+		certificate.Owner, certificate.Partition = intent.Owner, intent.Partition
 		if err := insertCertificate(c, &certificate); err != nil {
+			return err
+		}
+		if err := resumeLists(c, certificate.IssuerID, certificate.Partition); err != nil {
 			return err
 		}
 		if intent.Owner.Kind != store.OwnerOrder {
@@ -129,15 +142,18 @@ func (s *Store) AbandonIntent(ctx context.Context, key store.CertificateKey, now
 		if next != nil {
 			return storeIntent(c, next)
 		}
-		if intent.Owner.Kind == store.OwnerOrder {
+		switch intent.Owner.Kind {
+		case store.OwnerOrder:
 			_, err = c.exec(updateOrderFailed, failed, intent.Owner.ID)
+		case store.OwnerToken:
+			err = freeToken(c, intent.Owner.ID)
 		}
 		return err
 	})
 }
 
 // recordAbandoned puts an intent into the inventory, with what is known of it
-// from its order.
+// from its order, and makes its revocation lists stale.
 func recordAbandoned(c *conn, intent *store.Intent, now time.Time) error {
 	certificate := store.Abandoned(intent, now)
 	if intent.Owner.Kind == store.OwnerOrder {
@@ -148,5 +164,8 @@ func recordAbandoned(c *conn, intent *store.Intent, now time.Time) error {
 		certificate.AccountID, certificate.Profile = order.AccountID, order.Profile
 		certificate.Identifiers = order.Identifiers
 	}
-	return insertCertificate(c, &certificate)
+	if err := insertCertificate(c, &certificate); err != nil {
+		return err
+	}
+	return markStale(c, certificate.IssuerID, certificate.Partition)
 }

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"chancery/internal/store"
@@ -10,105 +9,175 @@ import (
 
 // ListCertificates implements store.Certificates.
 func (s *Store) ListCertificates(ctx context.Context, query store.CertificateQuery) ([]store.Certificate, error) {
-	q := listing(&query)
-	return read(ctx, s, "list certificates", func(c *conn) (list []store.Certificate, err error) {
-		err = c.once(func(r *row) { list = append(list, readCertificate(r)) }, q.sql(), q.args...)
-		return list, err
+	return read(ctx, s, "list certificates", func(c *conn) ([]store.Certificate, error) {
+		l, err := certificateListing(c, &query)
+		if err != nil {
+			return nil, err
+		}
+		return find(c, l, readCertificate)
 	})
 }
 
-// selection is a SELECT of certificates that grows by conditions. It names the
-// index to walk: left to itself, SQLite takes the order's where another finds
-// far fewer rows.
-type selection struct {
-	from       string
-	key        string // the table that the order and the cursor are taken from
-	conditions []string
-	args       []any
-}
-
-func (q *selection) where(condition string, args ...any) {
-	q.conditions = append(q.conditions, condition)
-	q.args = append(q.args, args...)
-}
-
-func (q *selection) sql() string {
-	where := ""
-	if len(q.conditions) > 0 {
-		where = " WHERE " + strings.Join(q.conditions, " AND ")
+// certificateListing is a query as a search.
+func certificateListing(c *conn, query *store.CertificateQuery) (*search, error) {
+	l := &search{
+		table: "certificates c", number: "c.rowid", columns: certificateColumns, limit: pageSize(query.Limit),
+		order: []string{"c.serial", "c.issuer_id"},
 	}
-	return "SELECT " + certificateColumns + " FROM " + q.from + where +
-		" ORDER BY " + q.key + ".serial DESC, " + q.key + ".issuer_id DESC LIMIT ?"
+	time := timeOf(query)
+	if time != "" {
+		l.order = append([]string{"c." + time}, l.order...)
+	}
+	if err := askCertificates(c, l, query, time); err != nil {
+		return nil, err
+	}
+	return l, continueAfter(c, l, query.Before, time)
 }
 
-func listing(query *store.CertificateQuery) *selection {
-	q := &selection{from: "certificates c", key: "c"}
-	q.walk(query)
+// timeOf is the column of the time by which a query's answer is ordered before
+// it is by serial numbers; "" for none.
+func timeOf(query *store.CertificateQuery) string {
+	switch bounded := func(after, before time.Time) bool { return !after.IsZero() || !before.IsZero() }; {
+	case query.Status == store.CertificateRevoked, query.Status == store.CertificateAbandoned, bounded(query.RevokedAfter, query.RevokedBefore):
+		return "revoked"
+	case query.Status == store.CertificateExpired, bounded(query.ExpiresAfter, query.ExpiresBefore):
+		return "not_after"
+	case bounded(query.IssuedAfter, query.IssuedBefore):
+		return "issued"
+	default:
+		return ""
+	}
+}
+
+// continueAfter begins the page below the last certificate of the one before.
+func continueAfter(c *conn, l *search, last *store.CertificateKey, time string) error {
+	if last == nil {
+		return nil
+	}
+	l.before = []any{last.Serial[:], last.IssuerID}
+	if time == "" {
+		return nil
+	}
+	certificate, err := oneCertificate(c, *last)
+	at := certificate.NotAfter
+	switch {
+	case time == "issued":
+		at = certificate.Issued
+	case time == "revoked" && certificate.Revocation != nil:
+		at = certificate.Revocation.At
+	}
+	l.before = append([]any{at}, l.before...)
+	return err
+}
+
+// askCertificates puts the questions of a query, those that are most likely
+// met by few certificates first. time is timeOf.
+func askCertificates(c *conn, l *search, query *store.CertificateQuery, time string) error {
+	bySerial := time == ""
+	askKeys(l, query, bySerial)
+	if err := askNames(c, l, query); err != nil {
+		return err
+	}
+	askTimes(l, query, time)
+	askKinds(l, query, bySerial)
+	switch query.Status {
+	case "", store.CertificateAbandoned, store.CertificateRevoked: // askTimes has these
+	case store.CertificateExpired:
+		l.ask("c.abandoned = 0 AND c.revoked = 0")
+	case store.CertificateGood:
+		l.meet("certificates_not_after", false, "c.not_after >= ?", query.Now)
+		l.ask("c.abandoned = 0 AND c.revoked = 0")
+	default:
+		l.ask("0") // there are no others
+	}
+	return nil
+}
+
+// askKeys puts the questions that name something a few certificates have.
+func askKeys(l *search, query *store.CertificateQuery, bySerial bool) {
 	if query.Serial != nil {
-		q.where("c.serial = ?", query.Serial[:])
+		l.meet("", bySerial, "c.serial = ?", query.Serial[:])
 	}
 	if query.Fingerprint != nil {
-		q.where("c.fingerprint = ?", query.Fingerprint[:])
+		l.meet("certificates_fingerprint", false, "c.fingerprint = ?", query.Fingerprint[:])
+	}
+	if query.KeyHash != nil {
+		l.meet("certificates_key", bySerial, "c.key_hash = ? AND c.key_hash <> x''", query.KeyHash[:])
+	}
+	if r := query.Replaces; r != nil {
+		l.meet("certificates_replaces", bySerial, "c.replaces_serial = ? AND c.replaces_issuer = ? AND c.replaces_issuer <> ''", r.Serial[:], r.IssuerID)
+	}
+	if query.ServiceID != "" {
+		l.meet("certificates_service", bySerial, "c.service = (SELECT number FROM services WHERE id = ?) AND c.service > 0", serviceKey(query.ServiceID))
+	}
+	if query.Subject != "" {
+		l.meet("certificates_subject", bySerial, "c.subject = ? AND c.subject <> ''", query.Subject)
 	}
 	if query.AccountID != "" {
-		q.where("c.account_id = ? AND c.account_id <> ''", query.AccountID)
+		l.meet("certificates_account", bySerial, "c.account_id = ? AND c.account_id <> ''", query.AccountID)
+	}
+}
+
+// askKinds puts the questions that many certificates meet.
+func askKinds(l *search, query *store.CertificateQuery, bySerial bool) {
+	if n := len(query.Requester); n > 0 {
+		if last := query.Requester[n-1]; last == ':' || last == '/' {
+			l.meet("certificates_requester", false, "c.requester >= ? AND c.requester < ?", query.Requester, query.Requester[:n-1]+string(last+1))
+		} else {
+			l.meet("certificates_requester", bySerial, "c.requester = ?", query.Requester)
+		}
 	}
 	if query.Profile != "" {
-		q.where("c.profile = ?", query.Profile)
+		l.meet("certificates_profile", bySerial, "c.profile = ?", query.Profile)
 	}
-	if !query.ExpiresBefore.IsZero() {
-		q.where("c.not_after < ?", query.ExpiresBefore)
-	}
-	q.status(query.Status, query.Now)
-	if query.Before != nil {
-		q.where("("+q.key+".serial, "+q.key+".issuer_id) < (?, ?)", query.Before.Serial[:], query.Before.IssuerID)
-	}
-	q.args = append(q.args, pageSize(query.Limit))
-	return q
-}
-
-// walk chooses where to begin: with what leaves the fewest rows.
-func (q *selection) walk(query *store.CertificateQuery) {
-	index := ""
-	switch {
-	case query.Serial != nil: // the key finds it
-	case query.Fingerprint != nil:
-		index = "fingerprint"
-	case query.Name != "":
-		q.from = "certificate_names n CROSS JOIN certificates c ON c.serial = n.serial AND c.issuer_id = n.issuer_id"
-		q.key = "n"
-		q.where("n.value = ?", query.Name)
-		return
-	case query.AccountID != "":
-		index = "account"
-	case query.Status == store.CertificateRevoked, query.Status == store.CertificateAbandoned:
-		index = "revoked"
-	case query.Status == store.CertificateExpired, !query.ExpiresBefore.IsZero():
-		index = "not_after"
-	case query.Profile != "":
-		index = "profile"
-	}
-	if index != "" {
-		q.from += " INDEXED BY certificates_" + index
-	}
-	if query.Name != "" {
-		q.where("EXISTS (SELECT 1 FROM certificate_names n WHERE n.value = ? AND n.serial = c.serial AND n.issuer_id = c.issuer_id)", query.Name)
+	if query.IssuerID != "" {
+		l.meet("certificates_issuer", bySerial, "c.issuer_id = ?", query.IssuerID)
 	}
 }
 
-// status is store.Certificate.Status as conditions.
-func (q *selection) status(status store.CertificateStatus, now time.Time) {
-	switch status {
-	case "":
-	case store.CertificateAbandoned:
-		q.where("c.abandoned = 1 AND c.revoked > 0")
-	case store.CertificateRevoked:
-		q.where("c.abandoned = 0 AND c.revoked > 0")
-	case store.CertificateExpired:
-		q.where("c.abandoned = 0 AND c.revoked = 0 AND c.not_after < ?", now)
-	case store.CertificateGood:
-		q.where("c.abandoned = 0 AND c.revoked = 0 AND c.not_after >= ?", now)
-	default:
-		q.where("0") // there are no others
+// askNames puts the questions about names: they select services, and so their
+// certificates.
+func askNames(c *conn, l *search, query *store.CertificateQuery) error {
+	questions, err := nameQuestions(c, query.Name, query.NamePattern, query.NamePart)
+	for _, q := range questions {
+		l.meet("certificates_service", false, "c.service IN ("+q.services.sql+") AND c.service > 0", q.services.args...)
+		l.sets[len(l.sets)-1].many = q.many
+		l.filters[len(l.filters)-1] = clause{"carries((SELECT names FROM services WHERE number = c.service), ?, ?)", []any{q.what, q.text}}
 	}
+	return err
+}
+
+// askTimes puts the questions about times. The one that orders the answer has
+// an index that begins with what is asked.
+func askTimes(l *search, query *store.CertificateQuery, time string) {
+	if revoked := between("c.revoked", query.RevokedAfter, query.RevokedBefore); time == "revoked" {
+		revoked.sql += " AND c.abandoned = ? AND c.revoked > 0"
+		l.meet("certificates_revoked", true, revoked.sql, append(revoked.args, query.Status == store.CertificateAbandoned)...)
+	}
+	expires := between("c.not_after", query.ExpiresAfter, query.ExpiresBefore)
+	if query.Status == store.CertificateExpired {
+		expires.sql += " AND c.not_after < ?"
+		expires.args = append(expires.args, query.Now)
+	}
+	if len(expires.args) > 0 {
+		l.meet("certificates_not_after", time == "not_after", expires.sql, expires.args...)
+	}
+	if issued := between("c.issued", query.IssuedAfter, query.IssuedBefore); len(issued.args) > 0 {
+		l.meet("certificates_issued", time == "issued", issued.sql, issued.args...)
+	}
+}
+
+// between is the condition that a time is at from or later and before to,
+// where these are not zero.
+func between(column string, from, to time.Time) clause {
+	c := clause{sql: "1"}
+	if !from.IsZero() {
+		c.sql += " AND " + column + " >= ?"
+		c.args = append(c.args, from)
+	}
+	if !to.IsZero() {
+		c.sql += " AND " + column + " < ?"
+		c.args = append(c.args, to)
+	}
+	return c
 }

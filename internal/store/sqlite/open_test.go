@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,27 +118,44 @@ func TestStrangePaths(t *testing.T) {
 	}
 }
 
-// TestVersion1 opens a file as the first schema left it. Every migration adds
-// a test like this one.
-func TestVersion1(t *testing.T) {
+// openVersion opens a file with the data in testdata as that schema left it.
+func openVersion(t *testing.T, version int) *Store {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "chancery.db")
-	schema, err := migrations.ReadFile("migrations/0001.sql")
+	steps, err := migrationNames()
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile("testdata/version1.sql")
+	var script strings.Builder
+	for _, name := range steps[:version] {
+		schema, err := migrations.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script.Write(schema)
+	}
+	data, err := os.ReadFile(fmt.Sprintf("testdata/version%d.sql", version))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rawExec(t, path, string(schema)+string(data)+"PRAGMA application_id = 1128809305; PRAGMA user_version = 1;")
+	script.Write(data)
+	rawExec(t, path, fmt.Sprintf("%sPRAGMA application_id = 1128809305; PRAGMA user_version = %d;", script.String(), version))
 
 	s, err := Open(t.Context(), Options{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
-	checkVersion1(t, s)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
+
+// TestVersion1 opens a file as the first schema left it. Every released schema
+// has a test like this one.
+func TestVersion1(t *testing.T) { checkVersion1(t, openVersion(t, 1)) }
 
 func checkVersion1(t *testing.T, s *Store) {
 	ctx := t.Context()

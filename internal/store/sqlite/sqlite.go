@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
+	"github.com/ncruces/go-sqlite3/ext/fts5"
 
 	"chancery/internal/store"
 )
@@ -159,6 +160,9 @@ func (s *Store) connect(ctx context.Context, pragmas string) (*conn, error) {
 	err = raw.Exec("PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;" + pragmas)
 	if err != nil {
 		return nil, errors.Join(notADatabase(err), raw.Close())
+	}
+	if err := errors.Join(fts5.Register(raw), addFunctions(raw)); err != nil {
+		return nil, errors.Join(err, raw.Close())
 	}
 	return &conn{Conn: raw, prepared: map[string]*sqlite3.Stmt{}}, nil
 }

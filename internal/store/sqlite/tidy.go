@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"chancery/internal/identifier"
 	"chancery/internal/store"
 )
 
@@ -19,9 +18,8 @@ const (
 		"AND NOT EXISTS (SELECT 1 FROM authorization_reuses r JOIN orders o ON o.id = r.order_id WHERE r.authorization_id = a.id) " +
 		"ORDER BY a.expires LIMIT ?) RETURNING id"
 	deleteReuses              = "DELETE FROM authorization_reuses WHERE authorization_id = ?"
-	selectCertificatesExpired = "SELECT serial, issuer_id, identifiers FROM certificates WHERE not_after < ? ORDER BY not_after LIMIT ?"
+	selectCertificatesExpired = "SELECT serial, issuer_id, profile, not_after, abandoned, revoked, service FROM certificates WHERE not_after < ? ORDER BY not_after LIMIT ?"
 	deleteCertificate         = "DELETE FROM certificates WHERE serial = ? AND issuer_id = ?"
-	deleteCertificateName     = "DELETE FROM certificate_names WHERE value = ? AND serial = ? AND issuer_id = ?"
 )
 
 // tidyBatch is how many records one transaction removes: few enough that the
@@ -38,6 +36,7 @@ func (s *Store) Tidy(ctx context.Context, cutoff store.TidyCutoff, limit int) (r
 		{cutoff.Orders, removeOrders},
 		{cutoff.Authorizations, removeAuthorizations},
 		{cutoff.Certificates, removeCertificates},
+		{cutoff.Tokens, removeSpentTokens},
 	} {
 		if kind.cutoff.IsZero() {
 			continue
@@ -80,33 +79,38 @@ func removeAuthorizations(c *conn, cutoff time.Time, limit int) (int, error) {
 }
 
 func removeCertificates(c *conn, cutoff time.Time, limit int) (int, error) {
-	var list []store.Certificate
+	type expired struct {
+		store.Certificate
+		service int
+	}
+	var list []expired
 	err := c.each(func(r *row) {
-		var gone store.Certificate
-		r.fixed(gone.Serial[:])
-		gone.IssuerID = r.text()
-		r.json(&gone.Identifiers)
-		list = append(list, gone)
+		var e expired
+		r.fixed(e.Serial[:])
+		e.IssuerID, e.Profile, e.NotAfter, e.Abandoned = r.text(), r.text(), r.time(), r.bool()
+		if at := r.time(); !at.IsZero() {
+			e.Revocation = &store.Revocation{At: at}
+		}
+		e.service = r.int()
+		list = append(list, e)
 	}, selectCertificatesExpired, cutoff, limit)
 	if err != nil {
 		return 0, err
 	}
 	for i := range list {
-		if err := removeCertificate(c, list[i].CertificateKey, list[i].Identifiers); err != nil {
+		if err := removeCertificate(c, &list[i].Certificate, list[i].service); err != nil {
 			return 0, err
 		}
 	}
 	return len(list), nil
 }
 
-func removeCertificate(c *conn, key store.CertificateKey, names []identifier.Identifier) error {
-	if _, err := c.exec(deleteCertificate, key.Serial[:], key.IssuerID); err != nil {
+func removeCertificate(c *conn, certificate *store.Certificate, service int) error {
+	if _, err := c.exec(deleteCertificate, certificate.Serial[:], certificate.IssuerID); err != nil {
 		return err
 	}
-	for _, name := range names {
-		if _, err := c.exec(deleteCertificateName, name.Value, key.Serial[:], key.IssuerID); err != nil {
-			return err
-		}
+	if err := leaveService(c, certificate, service); err != nil {
+		return err
 	}
-	return nil
+	return uncount(c, certificate)
 }

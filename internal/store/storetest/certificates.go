@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 
 	"chancery/internal/identifier"
@@ -174,6 +175,9 @@ func listingCombines(s *suite) {
 	c := s.certificate(func(c *store.Certificate) {
 		c.AccountID, c.Identifiers = s.id(), []identifier.Identifier{dns("a.example")}
 	})
+	later := s.certificate(func(l *store.Certificate) {
+		l.CertificateKey, l.NotAfter = s.key(s.now.Add(time.Hour)), c.NotAfter.Add(time.Hour)
+	})
 	questions := []func(q *store.CertificateQuery, fits bool){
 		func(q *store.CertificateQuery, fits bool) { q.Name = pick(fits, "a.example", "b.example") },
 		func(q *store.CertificateQuery, fits bool) { q.AccountID = pick(fits, c.AccountID, "nobody") },
@@ -187,7 +191,7 @@ func listingCombines(s *suite) {
 			q.Status, q.Now = pick(fits, store.CertificateGood, store.CertificateRevoked), s.now
 		},
 		func(q *store.CertificateQuery, fits bool) {
-			q.Before = pick(fits, &store.CertificateKey{IssuerID: "x", Serial: serial.Number{0xff}}, &c.CertificateKey)
+			q.Before = pick(fits, &later.CertificateKey, &c.CertificateKey)
 		},
 	}
 	for set := range 1 << len(questions) {
@@ -202,8 +206,9 @@ func listingCombines(s *suite) {
 				}
 			}
 			list, err := s.store.ListCertificates(s.ctx, query)
-			if err != nil || len(list) != pick(wrong < 0, 1, 0) {
-				s.Fatalf("%s: %d certificates, %v", dump(query), len(list), err)
+			found := slices.ContainsFunc(list, func(l store.Certificate) bool { return l.CertificateKey == c.CertificateKey })
+			if err != nil || found != (wrong < 0) {
+				s.Fatalf("%s: found is %t, %v", dump(query), found, err)
 			}
 		}
 	}

@@ -28,6 +28,12 @@ func raceTests() map[string]func(*suite) {
 		"claims of due validations":      raceDue,
 		"revocations of one certificate": raceRevoke,
 		"orders of one account":          raceOrders,
+		"one one-time token":             raceToken,
+		"a token that is freed":          raceFreedToken,
+		"one name for provisioners":      raceProvisioner,
+		"lists of one partition":         racePublish,
+		"new partitions":                 racePartitions,
+		"revocation with publication":    raceRevokePublish,
 		"finalization with deactivation": raceDeactivate,
 	}
 }

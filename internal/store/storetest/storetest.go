@@ -34,8 +34,12 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"authorizations", authorizationTests()},
 		{"validations", validationTests()},
 		{"issuance", issuanceTests()},
+		{"one-time tokens", tokenTests()},
 		{"certificates", certificateTests()},
 		{"listing", listingTests()},
+		{"partitions", partitionTests()},
+		{"revocation lists", listTests()},
+		{"administration", administrationTests()},
 		{"tidy", tidyTests()},
 		{"races", raceTests()},
 		{"model", modelTests()},
@@ -265,7 +269,7 @@ func (s *suite) record(c store.Certificate) store.Certificate {
 	s.Helper()
 	c.Owner = store.Owner{}
 	s.must(s.store.BeginIssuance(s.ctx, store.Intent{
-		CertificateKey: c.CertificateKey, TBS: tbs(), Attempt: 1, Created: s.now, Deadline: s.now.Add(time.Minute),
+		CertificateKey: c.CertificateKey, Partition: c.Partition, TBS: tbs(), Attempt: 1, Created: s.now, Deadline: s.now.Add(time.Minute),
 	}))
 	s.must(s.store.CompleteIssuance(s.ctx, c))
 	return c

@@ -40,6 +40,9 @@ func (s *suite) byID(ctx context.Context, id string) map[string]error {
 		"AbandonIntent":       s.store.AbandonIntent(ctx, key, s.now, nil, nil),
 		"Revoke":              s.store.Revoke(ctx, key, store.Revocation{At: s.now}),
 		"RevokeBinding":       s.store.RevokeBinding(ctx, id, s.now),
+		"CloseIncident":       s.store.CloseIncident(ctx, id, s.now),
+		"RemoveProvisioner":   s.store.RemoveProvisioner(ctx, id),
+		"RevokeAdminToken":    s.store.RevokeAdminToken(ctx, id, s.now),
 	}
 	_, errs["Account"] = s.store.Account(ctx, id)
 	_, errs["AccountByKey"] = s.store.AccountByKey(ctx, id)
@@ -52,6 +55,9 @@ func (s *suite) byID(ctx context.Context, id string) map[string]error {
 	_, errs["Certificate"] = s.store.Certificate(ctx, key)
 	_, errs["Replacement"] = s.store.Replacement(ctx, key, s.now)
 	_, errs["Binding"] = s.store.Binding(ctx, id)
+	_, errs["NewestPartition"] = s.store.NewestPartition(ctx, id)
+	_, errs["RevocationList"] = s.store.RevocationList(ctx, id, 1)
+	_, errs["AdminToken"] = s.store.AdminToken(ctx, id)
 	return errs
 }
 

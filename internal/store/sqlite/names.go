@@ -1,0 +1,261 @@
+package sqlite
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/ncruces/go-sqlite3"
+
+	"chancery/internal/identifier"
+)
+
+const (
+	insertServiceName  = "INSERT INTO service_names (domain, label, service) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+	deleteServiceName  = "DELETE FROM service_names WHERE domain = ? AND label = ? AND service = ?"
+	selectIndexed      = "SELECT indexed FROM service_search_state"
+	selectUnindexed    = "SELECT number, names FROM services WHERE number > ? ORDER BY number"
+	insertSearch       = "INSERT INTO service_search (rowid, names) VALUES (?, ?)"
+	deleteSearch       = "INSERT INTO service_search (service_search, rowid, names) VALUES ('delete', ?, ?)"
+	updateIndexed      = "UPDATE service_search_state SET indexed = ?"
+	updateIndexedAtEnd = "UPDATE service_search_state SET indexed = min(indexed, (SELECT coalesce(max(number), 0) FROM services))"
+	countTerm          = "SELECT count(*) FROM (SELECT 1 FROM service_search WHERE service_search MATCH ? LIMIT ?)"
+	selectSearched     = "SELECT s.number FROM service_search CROSS JOIN services s ON s.number = service_search.rowid " +
+		"WHERE service_search MATCH ? AND carries(s.names, ?, ?) UNION ALL " +
+		"SELECT s.number FROM services s WHERE s.number > (SELECT indexed FROM service_search_state) AND carries(s.names, ?, ?)"
+)
+
+// searchBatch is how many services are entered into the search at once. Those
+// that wait for it are few enough to be looked at one by one.
+const searchBatch = 256
+
+// enterNames makes a new service known by its names.
+func enterNames(c *conn, service int, names []identifier.Identifier) error {
+	for _, name := range names {
+		domain, label := nameKey(name.Value)
+		if _, err := c.exec(insertServiceName, domain, label, service); err != nil {
+			return err
+		}
+	}
+	if service%searchBatch != 0 {
+		return nil
+	}
+	return indexServices(c)
+}
+
+// indexServices enters the services that wait into the search.
+func indexServices(c *conn) error {
+	indexed := 0
+	if err := c.one(func(r *row) { indexed = r.int() }, selectIndexed); err != nil {
+		return err
+	}
+	texts := map[int]string{}
+	err := c.each(func(r *row) {
+		indexed = r.int()
+		texts[indexed] = searched(readNames(r.text()))
+	}, selectUnindexed, indexed)
+	if err != nil {
+		return err
+	}
+	for _, number := range slices.Sorted(maps.Keys(texts)) {
+		if _, err := c.exec(insertSearch, number, texts[number]); err != nil {
+			return err
+		}
+	}
+	_, err = c.exec(updateIndexed, indexed)
+	return err
+}
+
+// searched is the text of a service's names in the search.
+func searched(names []identifier.Identifier) string {
+	var b strings.Builder
+	for _, name := range names {
+		b.WriteString(name.Value)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// removeNames is for a service that was removed. Its number may be given
+// again, so the search must not believe that it has the next one already.
+func removeNames(c *conn, service int, names []identifier.Identifier) error {
+	for _, name := range names {
+		domain, label := nameKey(name.Value)
+		if _, err := c.exec(deleteServiceName, domain, label, service); err != nil {
+			return err
+		}
+	}
+	indexed := 0
+	if err := c.one(func(r *row) { indexed = r.int() }, selectIndexed); err != nil || service > indexed {
+		return err
+	}
+	if _, err := c.exec(deleteSearch, service, searched(names)); err != nil {
+		return err
+	}
+	_, err := c.exec(updateIndexedAtEnd)
+	return err
+}
+
+// outside is the domain of names that are no domain names. It is above all
+// others in their order.
+const outside = "~"
+
+// nameKey is where a name is in service_names: the domain it is in, turned
+// around, and its first label.
+func nameKey(name string) (domain, label string) {
+	if _, err := netip.ParseAddr(name); err == nil || strings.ContainsAny(name, ":@") {
+		return outside, name
+	}
+	label, parent, found := strings.Cut(name, ".")
+	if !found {
+		return "", name
+	}
+	return turned(parent), label
+}
+
+// turned is a.corp as corp.a.
+func turned(domain string) string {
+	labels := strings.Split(domain, ".")
+	slices.Reverse(labels)
+	return strings.Join(labels, ".") + "."
+}
+
+// named is a query for the services that have a name or one of a pattern: *.d
+// for the names in d, **.d for those in or below it, ** for all domain names.
+func named(pattern string) clause {
+	if pattern == "**" {
+		return serviceNames("domain < ?", outside)
+	}
+	if below, ok := strings.CutPrefix(pattern, "**."); ok {
+		from := turned(below)
+		return serviceNames("domain >= ? AND domain < ?", from, from[:len(from)-1]+"/") // which follows the dot
+	}
+	if in, ok := strings.CutPrefix(pattern, "*."); ok {
+		return serviceNames("domain = ?", turned(in))
+	}
+	return exactly(pattern)
+}
+
+func exactly(name string) clause {
+	domain, label := nameKey(name)
+	return serviceNames("domain = ? AND label = ?", domain, label)
+}
+
+func serviceNames(condition string, args ...any) clause {
+	return clause{"SELECT service FROM service_names WHERE " + condition, args}
+}
+
+// What the SQL function carries looks for among the names of a service.
+const (
+	carriesName    = "name"
+	carriesPart    = "part"
+	carriesPattern = "pattern" // see named
+)
+
+// addFunctions makes carries(names, what, text) known to a connection: whether
+// a service with these names has one as asked for.
+func addFunctions(c *sqlite3.Conn) error {
+	return c.CreateFunction("carries", 3, sqlite3.DETERMINISTIC|sqlite3.INNOCUOUS, func(ctx sqlite3.Context, arg ...sqlite3.Value) {
+		ctx.ResultBool(carries(arg[0].Text(), arg[1].Text(), arg[2].Text()))
+	})
+}
+
+func carries(names, what, text string) bool {
+	for line := range strings.Lines(names) {
+		_, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if matches(name, what, text) {
+			return true
+		}
+	}
+	return false
+}
+
+func matches(name, what, text string) bool {
+	switch what {
+	case carriesPart:
+		return strings.Contains(strings.ToLower(name), text)
+	case carriesPattern:
+		domain, _ := nameKey(name)
+		if text == "**" {
+			return domain != outside
+		}
+		if below, ok := strings.CutPrefix(text, "**"); ok && below[0] == '.' {
+			return domain != outside && strings.HasSuffix(name, below)
+		}
+		if in, ok := strings.CutPrefix(text, "*."); ok {
+			return domain == turned(in)
+		}
+	}
+	return name == text
+}
+
+// trigram is the number of characters by which the search finds names.
+const trigram = 3
+
+// trigrams are the terms of a search for a part of a name, a dozen at most: all
+// would say no more. There are none for what no name can have in it.
+func trigrams(part string) (terms []string) {
+	if !utf8.ValidString(part) || strings.ContainsRune(part, 0) {
+		return nil
+	}
+	letters := []rune(part)
+	last := len(letters) - trigram
+	for i := 0; i <= last; i += 1 + last/12 {
+		terms = append(terms, quoted(string(letters[i:i+trigram])))
+	}
+	return terms
+}
+
+// quoted is a text as a string of the search's language.
+func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `""`) + `"` }
+
+// nameQuestion is a question about the names of services.
+type nameQuestion struct {
+	what, text string // as carries has them
+	services   clause // a query for the numbers of the services
+	many       bool   // whether they are known to be many
+}
+
+// nameQuestions are those of a query that are not "".
+func nameQuestions(c *conn, name, pattern, part string) (list []nameQuestion, err error) {
+	if name != "" {
+		list = append(list, nameQuestion{carriesName, name, exactly(name), false})
+	}
+	if pattern != "" {
+		list = append(list, nameQuestion{carriesPattern, pattern, named(pattern), false})
+	}
+	if part == "" {
+		return list, nil
+	}
+	terms, many, err := searchTerms(c, part)
+	if terms == "" {
+		return append(list, nameQuestion{carriesPart, part, clause{sql: "SELECT 0"}, false}), err
+	}
+	args := []any{terms, carriesPart, part, carriesPart, part}
+	return append(list, nameQuestion{carriesPart, part, clause{selectSearched, args}, many}), err
+}
+
+// searchTerms is the expression by which the search finds a part of a name,
+// made of the rarest of its trigrams: the others would be read along for
+// nothing. many is when none of them is rare.
+func searchTerms(c *conn, part string) (expression string, many bool, err error) {
+	terms := trigrams(part)
+	for _, size := range []int{few / 100, few / 10, few} {
+		var rare []string
+		for _, term := range terms {
+			n := 0
+			if err := c.one(func(r *row) { n = r.int() }, countTerm, term, size); err != nil {
+				return "", false, err
+			}
+			if n < size {
+				rare = append(rare, term)
+			}
+		}
+		if len(rare) > 0 {
+			return strings.Join(rare, " AND "), false, nil
+		}
+	}
+	return strings.Join(terms, " AND "), true, nil
+}

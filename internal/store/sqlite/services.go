@@ -1,0 +1,182 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"time"
+
+	"chancery/internal/identifier"
+	"chancery/internal/store"
+)
+
+const (
+	serviceColumns = "s.id, s.names, s.first, s.last, s.newest_issuer, s.newest_serial, s.valid_until, s.certificates"
+
+	// An abandoned certificate comes without any of what is compared here.
+	upsertService = "INSERT INTO services (id, names, first, last, newest_serial, newest_issuer, valid_until, certificates, records) " +
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO UPDATE SET records = records + 1, " +
+		"first = iif(excluded.certificates = 0, first, iif(certificates = 0, excluded.first, min(first, excluded.first))), " +
+		"last = iif(" + isNewest + ", excluded.last, last), " +
+		"newest_serial = iif(" + isNewest + ", excluded.newest_serial, newest_serial), " +
+		"newest_issuer = iif(" + isNewest + ", excluded.newest_issuer, newest_issuer), " +
+		"valid_until = max(valid_until, excluded.valid_until), " +
+		"certificates = certificates + excluded.certificates RETURNING number, records"
+	isNewest = "(excluded.newest_serial, excluded.newest_issuer) > (newest_serial, newest_issuer)"
+
+	selectServiceNumber = "SELECT number FROM services WHERE id = ?"
+	selectService       = "SELECT " + serviceColumns + " FROM services s WHERE s.id = ? AND s.certificates > 0"
+
+	updateServiceLeft = "UPDATE services SET records = records - 1, certificates = certificates - ? WHERE number = ? RETURNING records"
+	// What a service says after some of its certificates are gone.
+	updateServiceNewest = "UPDATE services SET valid_until = " + latestUnrevoked + ", (newest_serial, newest_issuer, last) = " +
+		"(SELECT coalesce(max(serial), x''), coalesce(issuer_id, ''), coalesce(issued, 0) FROM (SELECT serial, issuer_id, issued " +
+		"FROM certificates INDEXED BY certificates_service WHERE service = number AND service > 0 AND abandoned = 0 " +
+		"ORDER BY serial DESC LIMIT 1)) WHERE number = ?"
+	deleteService = "DELETE FROM services WHERE number = ? RETURNING names"
+)
+
+func readService(r *row) store.Service {
+	s := store.Service{ID: hex.EncodeToString(r.blob()), Identifiers: readNames(r.text()), First: r.time(), Last: r.time()}
+	s.Newest.IssuerID = r.text()
+	r.fixed(s.Newest.Serial[:])
+	s.ValidUntil, s.Certificates = r.time(), r.int()
+	return s
+}
+
+// writeNames is the text in which a service keeps its names.
+func writeNames(ids []identifier.Identifier) string {
+	var b strings.Builder
+	for _, id := range ids {
+		b.WriteString(id.String())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func readNames(text string) (ids []identifier.Identifier) {
+	for line := range strings.Lines(text) {
+		kind, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		ids = append(ids, identifier.Identifier{Type: identifier.Type(kind), Value: value})
+	}
+	return ids
+}
+
+// serviceKey is a service's ID as it is stored; nil for what is none.
+func serviceKey(id string) []byte {
+	key, err := hex.DecodeString(id)
+	if err != nil {
+		return nil
+	}
+	return key
+}
+
+// joinService enters a certificate that is about to be stored into the service
+// of its names and returns that service's number: 0 when it has none.
+func joinService(c *conn, certificate *store.Certificate) (number int, err error) {
+	if len(certificate.Identifiers) == 0 {
+		return 0, nil
+	}
+	names := identifier.Normalize(slices.Clone(certificate.Identifiers))
+	args := []any{serviceKey(store.ServiceID(names)), writeNames(names)}
+	if certificate.Abandoned {
+		args = append(args, 0, 0, []byte(nil), "", 0, 0)
+	} else {
+		args = append(args, certificate.Issued, certificate.Issued, certificate.Serial[:], certificate.IssuerID, validUntil(certificate), 1)
+	}
+	records := 0
+	if err := c.one(func(r *row) { number, records = r.int(), r.int() }, upsertService, args...); err != nil {
+		return 0, err
+	}
+	if records == 1 {
+		err = enterNames(c, number, names)
+	}
+	return number, err
+}
+
+// validUntil is until when a certificate keeps its service healthy.
+func validUntil(certificate *store.Certificate) time.Time {
+	if certificate.Revocation != nil {
+		return time.Time{}
+	}
+	return certificate.NotAfter
+}
+
+// leaveService takes a certificate that was removed out of its service. The
+// service goes with its last.
+func leaveService(c *conn, certificate *store.Certificate, number int) error {
+	if number == 0 {
+		return nil
+	}
+	records, counted := 0, !certificate.Abandoned
+	if err := c.one(func(r *row) { records = r.int() }, updateServiceLeft, counted, number); err != nil {
+		return err
+	}
+	if records > 0 {
+		_, err := c.exec(updateServiceNewest, number)
+		return err
+	}
+	names := ""
+	if err := c.one(func(r *row) { names = r.text() }, deleteService, number); err != nil {
+		return err
+	}
+	return removeNames(c, number, readNames(names))
+}
+
+// Service implements store.Services.
+func (s *Store) Service(ctx context.Context, id string) (store.Service, error) {
+	return read(ctx, s, "read service", func(c *conn) (service store.Service, err error) {
+		err = c.one(func(r *row) { service = readService(r) }, selectService, serviceKey(id))
+		return service, err
+	})
+}
+
+// ListServices implements store.Services.
+func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]store.Service, error) {
+	return read(ctx, s, "list services", func(c *conn) ([]store.Service, error) {
+		l := &search{table: "services s", number: "s.number", columns: serviceColumns, order: []string{"s.number"}, limit: pageSize(query.Limit)}
+		if err := askServices(c, l, &query); err != nil {
+			return nil, err
+		}
+		if query.Before != "" {
+			last := 0
+			if err := c.one(func(r *row) { last = r.int() }, selectServiceNumber, serviceKey(query.Before)); err != nil {
+				return nil, err
+			}
+			l.before = []any{last}
+		}
+		return find(c, l, readService)
+	})
+}
+
+// askServices puts the questions of a query, those that are most likely met by
+// few services first.
+func askServices(c *conn, l *search, query *store.ServiceQuery) error {
+	if query.ID != "" {
+		l.meet("sqlite_autoindex_services_1", false, "s.id = ?", serviceKey(query.ID))
+	}
+	questions, err := nameQuestions(c, query.Name, query.NamePattern, query.NamePart)
+	for _, q := range questions {
+		l.meet("", false, "s.number IN ("+q.services.sql+")", q.services.args...)
+		l.sets[len(l.sets)-1].many = q.many
+		l.filters[len(l.filters)-1] = clause{"carries(s.names, ?, ?)", []any{q.what, q.text}}
+	}
+	ends := between("s.valid_until", time.Time{}, query.ExpiresBefore)
+	switch query.Health {
+	case "":
+	case store.ServiceHealthy:
+		ends.sql += " AND s.valid_until >= ?"
+		ends.args = append(ends.args, query.Now)
+	case store.ServiceUnhealthy:
+		ends.sql += " AND s.valid_until < ?"
+		ends.args = append(ends.args, query.Now)
+	default:
+		l.ask("0") // there are no others
+	}
+	if len(ends.args) > 0 {
+		l.meet("services_valid_until", false, ends.sql, ends.args...)
+	}
+	l.ask("s.certificates > 0")
+	return err
+}
