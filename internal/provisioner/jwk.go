@@ -3,10 +3,7 @@ package provisioner
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"chancery/internal/duration"
 	"chancery/internal/expr"
@@ -27,20 +24,8 @@ func newJWK(name string, spec Spec, deps Deps) (Verifier, error) {
 	if (len(spec.Keys) == 0) == (spec.JWKSURL == "") {
 		errs = append(errs, mistake("keys", "either keys or jwks_url says by which keys tokens are signed; set one of them"))
 	}
-	var listed []jose.JSONWebKey
-	for i, text := range spec.Keys {
-		field := fmt.Sprintf("keys[%d]", i)
-		data, err := deps.read(field, text)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		found, err := parseKeys(data)
-		if err != nil {
-			errs = append(errs, mistake(field, "this can't be used: %v", err))
-		}
-		listed = append(listed, found...)
-	}
+	listed, err := deps.listedKeys(spec.Keys)
+	errs = append(errs, err)
 	var keys keySet = knownKeys{listed, "the keys of the provisioner " + name}
 	if spec.JWKSURL != "" {
 		client, err := deps.client(spec)

@@ -14,6 +14,25 @@ import (
 	"chancery/internal/keys"
 )
 
+// listedKeys are those in a setting.
+func (d Deps) listedKeys(settings []string) ([]jose.JSONWebKey, error) {
+	var listed []jose.JSONWebKey
+	var errs []error
+	for i, setting := range settings {
+		field := fmt.Sprintf("keys[%d]", i)
+		data, err := d.read(field, setting)
+		if err == nil {
+			var found []jose.JSONWebKey
+			if found, err = parseKeys(data); err != nil {
+				err = mistake(field, "this can't be used: %v", err)
+			}
+			listed = append(listed, found...)
+		}
+		errs = append(errs, err)
+	}
+	return listed, errors.Join(errs...)
+}
+
 // parseKeys reads the public keys in a setting: a JWK, a JWK set, or PEM of
 // public keys and certificates. All of them must be good; a private one is
 // refused, for it has been where it should not be.

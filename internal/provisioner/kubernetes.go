@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"chancery/internal/expr"
 	"chancery/internal/identifier"
 )
@@ -69,8 +67,10 @@ func (k *kubernetes) checkSpec(spec Spec) error {
 		errs = append(errs, mistake("trust_domain", "write the SPIFFE trust domain in which service accounts get names, or set names"))
 	}
 	if k.trustDomain != "" {
-		if _, err := identifier.Parse(identifier.URI, "spiffe://"+k.trustDomain+"/ns/a/sa/a"); err != nil {
-			errs = append(errs, mistake("trust_domain", "%v", err))
+		const path = "/ns/a/sa/a"
+		id, err := identifier.Parse(identifier.URI, "spiffe://"+k.trustDomain+path)
+		if err != nil || id.Value != "spiffe://"+k.trustDomain+path || strings.Contains(k.trustDomain, "/") {
+			errs = append(errs, mistake("trust_domain", "%.100q is no SPIFFE trust domain; write it like corp.example, in lower case", k.trustDomain))
 		}
 	}
 	for i, account := range k.accounts {
@@ -111,25 +111,6 @@ func (k *kubernetes) connect(name string, spec Spec, deps Deps) error {
 		k.keys = discoverKeys(spec.Issuer, source, deps.Now)
 	}
 	return nil
-}
-
-// listedKeys are those in a setting.
-func (d Deps) listedKeys(settings []string) ([]jose.JSONWebKey, error) {
-	var listed []jose.JSONWebKey
-	var errs []error
-	for i, setting := range settings {
-		field := fmt.Sprintf("keys[%d]", i)
-		data, err := d.read(field, setting)
-		if err == nil {
-			var found []jose.JSONWebKey
-			if found, err = parseKeys(data); err != nil {
-				err = mistake(field, "this can't be used: %v", err)
-			}
-			listed = append(listed, found...)
-		}
-		errs = append(errs, err)
-	}
-	return listed, errors.Join(errs...)
 }
 
 // bearer adds the token in a file to requests. The file is read each time, for
@@ -181,6 +162,12 @@ func (k *kubernetes) Verify(ctx context.Context, token string) (Identity, error)
 		return Identity{}, err
 	}
 	return k.identify(t.claims)
+}
+
+// Recognizes implements Recognizer.
+func (k *kubernetes) Recognizes(claims expr.Claims) bool {
+	subject, _ := claims["sub"].(string)
+	return strings.HasPrefix(subject, serviceAccount) && (k.issuer == "" || checkIssuer(claims, k.issuer) == nil)
 }
 
 // identify reads who the service account is: from the claims about it, which

@@ -86,6 +86,11 @@ func (o *oidc) Verify(ctx context.Context, token string) (Identity, error) {
 	return identity, err
 }
 
+// Recognizes implements Recognizer.
+func (o *oidc) Recognizes(claims expr.Claims) bool {
+	return checkIssuer(claims, o.issuer) == nil && checkAudience(claims, o.clients) == nil
+}
+
 func (o *oidc) check(signed *jwt) error {
 	for _, check := range []func(*jwt) error{checkIDToken, o.checkIssuer, o.checkClient, o.checkGroups} {
 		if err := check(signed); err != nil {
