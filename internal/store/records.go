@@ -311,8 +311,8 @@ func (c *Certificate) Status(now time.Time) CertificateStatus {
 // field that is set must hold.
 type CertificateQuery struct {
 	Name          string // carries this name, in its normal form
-	NamePart      string // carries a name with this in it, in lower case, three octets at least
-	NamePattern   string // carries a name that this pattern of the policy matches: *.d, **.d
+	NamePart      string // carries a name with this in it, in lower case; selects nothing with less than three characters
+	NamePattern   string // carries a name in d (*.d), in or below it (**.d), any domain name (**), or else the name itself
 	ServiceID     string // of this service
 	AccountID     string
 	Requester     string // this requester's, or all of a door's or provisioner's when it ends in ":" or "/"
@@ -327,7 +327,7 @@ type CertificateQuery struct {
 	IssuedBefore  time.Time // earlier
 	ExpiresAfter  time.Time // NotAfter is then or later
 	ExpiresBefore time.Time
-	RevokedAfter  time.Time
+	RevokedAfter  time.Time // revoked then or later; abandoned with CertificateAbandoned
 	RevokedBefore time.Time
 	Status        CertificateStatus
 	Now           time.Time       // what Status is judged by
@@ -356,9 +356,9 @@ func (s *Service) Healthy(now time.Time) bool { return !now.After(s.ValidUntil) 
 // ServiceQuery selects services; the zero value selects all.
 type ServiceQuery struct {
 	ID            string
-	Name          string // has this name, in its normal form
-	NamePart      string // has a name with this in it, in lower case, three octets at least
-	NamePattern   string // as in CertificateQuery
+	Name          string // these three as in CertificateQuery
+	NamePart      string
+	NamePattern   string
 	Health        ServiceHealth
 	ExpiresBefore time.Time // ValidUntil is earlier
 	Now           time.Time // what Health is judged by

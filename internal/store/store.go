@@ -190,7 +190,11 @@ type Certificates interface {
 	Unexpired(ctx context.Context, issuerID string, now time.Time) (count int, last time.Time, err error)
 	// Certificate returns one certificate, or ErrNotFound.
 	Certificate(ctx context.Context, key CertificateKey) (Certificate, error)
-	// ListCertificates returns a page of certificates, newest serial first.
+	// ListCertificates returns a page of certificates, newest serial first. A
+	// query that says when they were revoked, expire or were issued (the first
+	// of these that it says) gets them by that time, the latest first. What a
+	// page costs depends on how much the query selects, not on how much else
+	// there is. ErrNotFound when query.Before is needed for that and gone.
 	ListCertificates(ctx context.Context, query CertificateQuery) ([]Certificate, error)
 	// CountCertificates counts, for an issuer and a profile or "" for all. It
 	// costs the same however many certificates there are.
@@ -214,7 +218,7 @@ type Services interface {
 	// Service returns a service, or ErrNotFound.
 	Service(ctx context.Context, id string) (Service, error)
 	// ListServices returns a page of services, those first that were first
-	// seen last.
+	// seen last. ErrNotFound when query.Before is gone.
 	ListServices(ctx context.Context, query ServiceQuery) ([]Service, error)
 }
 
