@@ -33,17 +33,22 @@ func (l *Linter) Profile(p *profile.Profile, issuer *profile.Issuer, now time.Ti
 	return slices.Compact(warnings), nil
 }
 
+// keyUsageLint looks for key usages that don't go with the extended ones.
+const keyUsageLint = "e_key_usage_and_extended_key_usage_inconsistent"
+
 // inapplicable says which lints are not for certificates like cert.
 func inapplicable(cert *x509.Certificate) func(*zlint.CertificateLint) bool {
 	server := slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
 	spiffe := slices.ContainsFunc(cert.URIs, func(uri string) bool { return strings.HasPrefix(uri, "spiffe://") })
-	if server && !spiffe && !cert.IsCA {
-		return func(*zlint.CertificateLint) bool { return false }
-	}
+	public := server && !spiffe && !cert.IsCA
+	// RFC 5280 §4.2.1.12 says which usages may be consistent, not that others are
+	// forbidden beside them, and clients of Kubernetes have keyEncipherment. With
+	// digitalSignature there is one that serves every purpose.
+	signs := cert.KeyUsage&x509.KeyUsageDigitalSignature != 0
 	sources := serverSources()
 	return func(lint *zlint.CertificateLint) bool {
 		_, forServers := sources[lint.Source]
-		return forServers
+		return forServers && !public || signs && lint.Name == keyUsageLint
 	}
 }
 
