@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -20,8 +21,10 @@ func (l *loader) check() {
 	l.checkURL()
 	l.checkValidation()
 	l.checkACME()
+	l.checkAdmin()
 	l.checkIssuers()
 	l.compileProfiles()
+	l.checkProvisioners()
 	l.compilePolicy()
 	l.setRates()
 }
@@ -92,6 +95,19 @@ func (l *loader) checkACME() {
 	if _, ok := l.config.Profiles[l.config.DefaultProfile]; !ok {
 		l.mistake("default_profile", "there is no profile %q; write %s", l.config.DefaultProfile,
 			oneOf(slices.Sorted(maps.Keys(l.config.Profiles))))
+	}
+}
+
+// checkAdmin refuses a client that lacks its name or role.
+func (l *loader) checkAdmin() {
+	for i, client := range l.config.Admin.Clients {
+		key := fmt.Sprintf("admin.clients[%d]", i)
+		if client.Name == "" {
+			l.mistake(key+".name", "the client has no name; write the one in its certificate, as in ops.corp.example")
+		}
+		if client.Role == "" {
+			l.mistake(key+".role", "the client has no role; write viewer, operator or admin")
+		}
 	}
 }
 

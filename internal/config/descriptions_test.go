@@ -16,7 +16,8 @@ var update = flag.Bool("update", false, "write descriptions.txt anew from the co
 // TestDescriptions keeps descriptions.txt equal to the comments in the source:
 // go test ./internal/config -run Descriptions -update
 func TestDescriptions(t *testing.T) {
-	text := fieldCommentsOf(t, "config", "types.go") + fieldCommentsOf(t, "profile", "../profile/spec.go")
+	text := fieldCommentsOf(t, "config", "types.go") + fieldCommentsOf(t, "profile", "../profile/spec.go") +
+		fieldCommentsOf(t, "provisioner", "../provisioner/spec.go")
 	if *update {
 		if err := os.WriteFile("descriptions.txt", []byte(text), 0o644); err != nil {
 			t.Fatal(err)

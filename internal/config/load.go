@@ -4,8 +4,9 @@
 // names, for each, the line, the key and the remedy. What Load returns is
 // complete and was checked as a whole.
 //
-// It opens no certificate, key or database, resolves no name, and watches no
-// file: who wants a new configuration loads it again.
+// Of other files it reads what provisioners name, to tell of mistakes there. It
+// opens no key and no database, resolves no name, and watches no file: who
+// wants a new configuration loads it again.
 package config
 
 import (

@@ -114,7 +114,7 @@ var (
 )
 
 func isForeign(name, value string) bool {
-	return name == environPrefix+"DIR" || name == environPrefix+"CONFIG" ||
+	return name == environPrefix+"DIR" || name == environPrefix+"CONFIG" || name == environPrefix+"ADMIN_TOKEN" ||
 		serviceName.MatchString(name) || strings.HasSuffix(name, "_PORT") && serviceValue.MatchString(value)
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"chancery/internal/profile"
+	"chancery/internal/provisioner"
 )
 
 // place is a part of a Config that has a key: a section, a map, an entry of a
@@ -101,6 +102,9 @@ func (p place) entry(name string) place {
 }
 
 func (p place) put(name string, entry place) {
+	if p.value.IsNil() {
+		p.value.Set(reflect.MakeMap(p.value.Type()))
+	}
 	p.value.SetMapIndex(reflect.ValueOf(name), entry.value)
 }
 
@@ -172,6 +176,8 @@ func defaults() *Config {
 	c := &Config{
 		Profiles: profile.Defaults(),
 		Issuers:  map[string]Issuer{},
+
+		Provisioners: map[string]provisioner.Spec{},
 		Validation: Validation{
 			ZoneResolvers: map[string][]string{},
 		},

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"chancery/internal/identifier"
+	"chancery/internal/inventory"
 	"chancery/internal/limits"
 )
 
@@ -36,6 +37,9 @@ func normalize(rule, text string) (string, error) {
 			err = errors.New("a wildcard does not fit here; write the name alone")
 		}
 		return id.Value, err
+	case "name":
+		id, err := inventory.ParseName(text)
+		return id.String(), err
 	case "rate":
 		rate, err := limits.ParseRate(text)
 		return rate.String(), err

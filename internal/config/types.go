@@ -7,6 +7,7 @@ import (
 	"chancery/internal/limits"
 	"chancery/internal/policy"
 	"chancery/internal/profile"
+	"chancery/internal/provisioner"
 )
 
 // Config is the whole configuration, complete and checked, as Load returns it.
@@ -60,6 +61,9 @@ type Config struct {
 	// The ACME server.
 	ACME ACME `yaml:"acme"`
 
+	// Who may administer the CA over HTTPS. Whoever may open admin.sock always can.
+	Admin Admin `yaml:"admin"`
+
 	// The profile of certificates whose requester names none.
 	DefaultProfile string `yaml:"default_profile" default:"tls-server"`
 
@@ -71,6 +75,9 @@ type Config struct {
 
 	// What signs, by name. There is always "default", the CA's own intermediate; profiles name others. After "chancery issuer rotate" the newest certificate signs.
 	Issuers map[string]Issuer `yaml:"issuers"`
+
+	// Who vouches for tokens, by name: each proves in its own way who asks for a certificate at /api/v1/sign. Others can be made while the server runs, with "chancery provisioner create".
+	Provisioners map[string]provisioner.Spec `yaml:"provisioners"`
 
 	// Who may have which names. Name constraints of the CA's own certificates hold whatever is written here, and so do the grants that keys for external account binding carry.
 	Policy Policy `yaml:"policy"`
@@ -202,6 +209,22 @@ type ACME struct {
 	Fault Fault `yaml:"fault"`
 }
 
+// Admin says who may use the administrative API over HTTPS, besides those who
+// have a token.
+type Admin struct {
+	// As in [{name: ops.corp, role: operator}]: the names whose certificates, of this CA, have a role.
+	Clients []AdminClient `yaml:"clients"`
+}
+
+// AdminClient is a name with a role.
+type AdminClient struct {
+	// A DNS name, an address, or as in email:a@corp.example and uri:spiffe://corp.example/ops.
+	Name string `yaml:"name" json:"name,omitempty" is:"name"`
+
+	// What the holder may do: viewer (see), operator (also revoke, handle incidents, accounts and keys for external account binding) or admin (all).
+	Role string `yaml:"role" json:"role,omitempty" enum:"viewer,operator,admin"`
+}
+
 // Fault is what the server does wrong on purpose.
 type Fault struct {
 	// The share of good nonces that is refused, from 0 to 1.
@@ -256,7 +279,7 @@ type Rule struct {
 	// What the rule is called in answers and in the audit log.
 	Name string `yaml:"name" json:"name,omitempty"`
 
-	// The doors it is about: acme. Empty for all.
+	// The doors it is about: acme, token. Empty for all.
 	Doors []string `yaml:"doors" json:"doors,omitempty"`
 
 	// The grants it is about, by the names or identifiers of their keys. Empty for all requesters.
