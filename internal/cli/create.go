@@ -184,7 +184,7 @@ func checkFree(dir string) error {
 // createAuthority makes a new root and intermediate, with the configuration
 // that was set. It returns the path of the passphrase's file when that was
 // generated.
-func (a *app) createAuthority(c *config.Config, permit []string, from passphraseSource) (generated string, err error) {
+func (a *app) createAuthority(c *config.Config, permit []string, pathLength int, from passphraseSource) (generated string, err error) {
 	err = inLockedDir(c.Dir, func() error {
 		if err := checkFree(c.Dir); err != nil {
 			return err
@@ -198,7 +198,7 @@ func (a *app) createAuthority(c *config.Config, permit []string, from passphrase
 			return err
 		}
 		generated = path
-		_, err = hierarchy.Create(hierarchy.Options{Dir: c.Dir, Permit: withOwnNames(permit, c), Passphrase: passphrase})
+		_, err = hierarchy.Create(hierarchy.Options{Dir: c.Dir, Permit: withOwnNames(permit, c), Passphrase: passphrase, PathLength: pathLength})
 		if err != nil {
 			return err
 		}

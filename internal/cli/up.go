@@ -57,7 +57,8 @@ func (a *app) ensureAuthority(c *config.Config) (passphrase string, err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	return a.createAuthority(c, nil, passphraseSource{})
+	pathLength, _ := neededPathLength(c)
+	return a.createAuthority(c, nil, pathLength, passphraseSource{})
 }
 
 func (a *app) up(cmd *cobra.Command, passphrase string) error {

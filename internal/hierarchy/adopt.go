@@ -2,6 +2,7 @@ package hierarchy
 
 import (
 	"crypto"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"time"
@@ -18,8 +19,13 @@ type AdoptOptions struct {
 	KeyFile          string        // the issuing certificate's key, in any form that keys.Parse knows; or the URI of Signer
 	Signer           crypto.Signer // of a key that a helper holds; nil for KeyFile's
 	KeyPassphrase    []byte        // opens KeyFile; empty when it is not sealed
+	Check            Check
 	Now              func() time.Time
 }
+
+// Check refuses an issuing certificate that is not good for what it is meant
+// for, before anything is written; nil takes all.
+type Check func(issuing *x509.Certificate) error
 
 // Adopt takes over an existing intermediate. It checks that the certificates
 // form a chain of CAs to the root, valid now, with sound keys and signatures,
@@ -49,7 +55,7 @@ func (o AdoptOptions) files() ([]file, error) {
 			return nil, err
 		}
 	}
-	files, err := chainFiles(intermediates, root, signer.Public(), o.Now)
+	files, err := chainFiles(intermediates, root, signer.Public(), o.Check, o.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +66,7 @@ func (o AdoptOptions) files() ([]file, error) {
 
 // chainFiles checks the certificates that belong to a key and returns them as
 // files.
-func chainFiles(certs []located, root located, public crypto.PublicKey, now func() time.Time) ([]file, error) {
+func chainFiles(certs []located, root located, public crypto.PublicKey, check Check, now func() time.Time) ([]file, error) {
 	chain, err := arrange(certs, root, public)
 	if err != nil {
 		return nil, err
@@ -74,6 +80,11 @@ func chainFiles(certs []located, root located, public crypto.PublicKey, now func
 	for _, c := range append(slices.Clone(chain), root) {
 		if err := checkTime(c.Certificate, now()); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.file, err)
+		}
+	}
+	if check != nil {
+		if err := check(chain[0].Certificate); err != nil {
+			return nil, fmt.Errorf("%s: %w", chain[0].file, err)
 		}
 	}
 	return []file{

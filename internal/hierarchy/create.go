@@ -34,6 +34,7 @@ type Options struct {
 	KeyType              string        // as keys.TypeOf names it; default P-256
 	RootLifetime         time.Duration // default 20 years of 365 days
 	IntermediateLifetime time.Duration // default 10 years; cut to the root's
+	PathLength           int           // how many CAs may be below the intermediate
 	Permit               []string      // what the CA may issue for; empty for anything; see Create
 	Passphrase           []byte        // seals the root's key
 	RootListURL          RootListURL   // for the intermediate; nil for none
@@ -82,6 +83,8 @@ func (o Options) check() error {
 	switch {
 	case o.RootLifetime < 0 || o.IntermediateLifetime < 0:
 		return errors.New("a lifetime is negative")
+	case o.PathLength < 0 || o.PathLength > maxPathLength:
+		return fmt.Errorf("the path length is %d; write 0 to %d", o.PathLength, maxPathLength)
 	case !utf8.ValidString(o.Name) || strings.ContainsFunc(o.Name, unicode.IsControl):
 		return fmt.Errorf("the name %q has characters that cannot be printed", o.Name)
 	case strings.TrimSpace(o.Name) != o.Name:
@@ -144,7 +147,7 @@ func (o Options) makeIntermediate(root *x509.Certificate, rootKey crypto.Signer)
 	if err != nil {
 		return nil, nil, err
 	}
-	template.MaxPathLenZero = true
+	template.MaxPathLen, template.MaxPathLenZero = o.PathLength, o.PathLength == 0
 	cert, err := o.signIntermediate(template, root, key.Public(), rootKey)
 	return cert, key, err
 }
@@ -194,6 +197,9 @@ func (o Options) template(role string, lifetime time.Duration, key crypto.Signer
 	}
 	return template, key, constrain(template, o.Permit)
 }
+
+// maxPathLength is more than anybody needs.
+const maxPathLength = 100
 
 // maxName leaves room in a common name of 64 characters (RFC 5280 appendix
 // A.1, ub-common-name) for " Intermediate CA " and eight more.

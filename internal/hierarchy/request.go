@@ -17,7 +17,7 @@ import (
 
 // CreateRequest makes the intermediate's key and a certificate signing request
 // for a root outside, writes both to the directory and returns the request as
-// PEM. It asks for a CA that issues leaves only. Lifetimes, constraints and
+// PEM. It asks for a CA with the options' path length. Lifetimes, constraints and
 // passphrase in the options are not used: they are the root's business. The
 // error wraps ErrExists if any file of a CA is there already.
 func CreateRequest(options Options) ([]byte, error) {
@@ -39,7 +39,7 @@ func (o Options) buildRequest() ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.CertificateRequest{Subject: subject, ExtraExtensions: requestedExtensions()}
+	template := &x509.CertificateRequest{Subject: subject, ExtraExtensions: requestedExtensions(o.PathLength)}
 	der, err := x509.CreateCertificateRequest(o.Rand, template, key)
 	if err != nil {
 		return nil, err
@@ -53,11 +53,11 @@ func (o Options) buildRequest() ([]file, error) {
 }
 
 // requestedExtensions ask for what Create gives its own intermediate: critical
-// basicConstraints with CA:TRUE and pathLen 0, and critical keyUsage with
+// basicConstraints with CA:TRUE and a path length, and critical keyUsage with
 // digitalSignature, keyCertSign and cRLSign (RFC 5280 §4.2.1.9 and §4.2.1.3).
-func requestedExtensions() []pkix.Extension {
+func requestedExtensions(pathLength int) []pkix.Extension {
 	return []pkix.Extension{
-		{Id: asn1.ObjectIdentifier{2, 5, 29, 19}, Critical: true, Value: []byte{0x30, 0x06, 0x01, 0x01, 0xff, 0x02, 0x01, 0x00}},
+		{Id: asn1.ObjectIdentifier{2, 5, 29, 19}, Critical: true, Value: []byte{0x30, 0x06, 0x01, 0x01, 0xff, 0x02, 0x01, byte(pathLength)}},
 		{Id: asn1.ObjectIdentifier{2, 5, 29, 15}, Critical: true, Value: []byte{0x03, 0x02, 0x01, 0x86}},
 	}
 }
@@ -67,6 +67,7 @@ type AcceptOptions struct {
 	Dir              string
 	IntermediateFile string // the certificate for the waiting key, others of its chain, perhaps the root
 	RootFile         string // holds the self-signed certificate; empty when IntermediateFile does
+	Check            Check
 	Now              func() time.Time
 }
 
@@ -99,7 +100,7 @@ func (o AcceptOptions) accept() error {
 	if err != nil {
 		return err
 	}
-	files, err := chainFiles(certs, root, key.Public(), o.Now)
+	files, err := chainFiles(certs, root, key.Public(), o.Check, o.Now)
 	if err != nil {
 		return err
 	}

@@ -223,7 +223,7 @@ func (o RotateOptions) request() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.CertificateRequest{Subject: subject, ExtraExtensions: requestedExtensions()}
+	template := &x509.CertificateRequest{Subject: subject, ExtraExtensions: requestedExtensions(0)}
 	der, err := x509.CreateCertificateRequest(maker.Rand, template, signer)
 	if err != nil {
 		return nil, err
@@ -279,7 +279,7 @@ func (o AcceptIssuerOptions) accept() (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	checked, err := chainFiles(certs, root, public, o.Now)
+	checked, err := chainFiles(certs, root, public, nil, o.Now)
 	if err != nil {
 		return nil, err
 	}
