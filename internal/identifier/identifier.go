@@ -86,6 +86,21 @@ func Guess(text string) (Identifier, error) {
 	return Parse(DNS, strings.TrimSuffix(text, "."))
 }
 
+// ParseText reads a name as people write it: with its type, as in
+// email:a@corp.example and uri:spiffe://corp.example/a, or an address or a DNS
+// name, which may have underscores, as such.
+func ParseText(text string) (Identifier, error) {
+	for _, typ := range Types() {
+		if value, found := strings.CutPrefix(text, string(typ)+":"); found {
+			return ParseLoose(typ, value)
+		}
+	}
+	if id, err := Guess(text); err == nil {
+		return id, nil
+	}
+	return ParseLoose(DNS, text)
+}
+
 // String is TYPE:VALUE.
 func (id Identifier) String() string { return string(id.Type) + ":" + id.Value }
 

@@ -3,7 +3,6 @@ package provisioner
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"chancery/internal/expr"
 	"chancery/internal/identifier"
@@ -12,20 +11,6 @@ import (
 // maxNames bounds the names that one token stands for.
 const maxNames = 100
 
-// ParseName reads a name as tokens and specs write it: "uri:…", "email:…",
-// "dns:…" or "ip:…", or a DNS name or an address as such.
-func ParseName(text string) (identifier.Identifier, error) {
-	for _, typ := range identifier.Types() {
-		if value, found := strings.CutPrefix(text, string(typ)+":"); found {
-			return identifier.ParseLoose(typ, value)
-		}
-	}
-	if strings.Contains(text, "_") {
-		return identifier.ParseLoose(identifier.DNS, text)
-	}
-	return identifier.Guess(text)
-}
-
 // parseNames reads the names that a token claims.
 func parseNames(texts []string) ([]identifier.Identifier, error) {
 	if len(texts) > maxNames {
@@ -33,7 +18,7 @@ func parseNames(texts []string) ([]identifier.Identifier, error) {
 	}
 	names := make([]identifier.Identifier, len(texts))
 	for i, text := range texts {
-		name, err := ParseName(text)
+		name, err := identifier.ParseText(text)
 		if err != nil {
 			return nil, malformed("the token has the name %.100q, which is none: %v; write a DNS name, an address, uri:… or email:…", text, err)
 		}
@@ -56,7 +41,7 @@ func compileNames(values []expr.Value[string]) ([]nameMaker, error) {
 	for i, value := range values {
 		field := fmt.Sprintf("names[%d]", i)
 		if !value.IsExpression() {
-			if _, err := ParseName(value.Literal); err != nil {
+			if _, err := identifier.ParseText(value.Literal); err != nil {
 				errs = append(errs, mistake(field, "%.100q is no name: %v", value.Literal, err))
 			}
 			makers[i].literal = value.Literal

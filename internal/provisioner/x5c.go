@@ -106,7 +106,7 @@ func namesOf(leaf *x509.Certificate) []identifier.Identifier {
 	for _, value := range leaf.URIs {
 		add(identifier.URI, value.String())
 	}
-	if common, err := ParseName(leaf.Subject.CommonName); err == nil && (len(names) == 0 || strings.Contains(common.Value, ".")) {
+	if common, err := identifier.ParseText(leaf.Subject.CommonName); err == nil && (len(names) == 0 || strings.Contains(common.Value, ".")) {
 		names = append(names, common)
 	}
 	return identifier.Normalize(names)
