@@ -4,15 +4,12 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/base64"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/crypto/cryptobyte"
-	casn1 "golang.org/x/crypto/cryptobyte/asn1"
-
 	"chancery/internal/ca"
+	"chancery/internal/csr"
 	"chancery/internal/expr"
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
@@ -41,11 +38,11 @@ func (d *Door) finalize(ctx context.Context, r *request) (*response, error) {
 	if status := order.Status(d.deps.Now()); status != store.OrderReady {
 		return nil, newProblem(orderNotReady, "the order is %s; only a ready order can be finalized", status)
 	}
-	csr, err := d.parseCSR(wanted.CSR)
+	request, err := d.parseCSR(wanted.CSR)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.checkCSR(csr, order, r.account); err != nil {
+	if err := d.checkCSR(request, order, r.account); err != nil {
 		return nil, err
 	}
 	if err := d.checkCAA(ctx, r, order); err != nil {
@@ -55,19 +52,19 @@ func (d *Door) finalize(ctx context.Context, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.issue(ctx, r, order, csr, taken)
+	return d.issue(ctx, r, order, request, taken)
 }
 
 // issue walks the road and waits a moment for the certificate. What was taken
 // of the limits is given back when there will be none.
-func (d *Door) issue(ctx context.Context, r *request, order *store.Order, csr *x509.CertificateRequest, taken *limits.Taken) (*response, error) {
+func (d *Door) issue(ctx context.Context, r *request, order *store.Order, request *x509.CertificateRequest, taken *limits.Taken) (*response, error) {
 	type outcome struct {
 		certificate store.Certificate
 		err         error
 	}
 	done := make(chan outcome, 1)
 	d.work.Go(func() {
-		certificate, err := d.deps.Authority.Issue(context.WithoutCancel(ctx), requestFor(order, csr, r.account))
+		certificate, err := d.deps.Authority.Issue(context.WithoutCancel(ctx), requestFor(order, request, r.account))
 		if err != nil && failure.KindOf(err) != failure.Unavailable { // else it goes on by itself
 			taken.Refund()
 		}
@@ -99,19 +96,20 @@ func (d *Door) issue(ctx context.Context, r *request, order *store.Order, csr *x
 	return d.showOrder(ctx, r, &current)
 }
 
-func requestFor(order *store.Order, csr *x509.CertificateRequest, by *account) ca.Request {
+func requestFor(order *store.Order, request *x509.CertificateRequest, by *account) ca.Request {
 	return ca.Request{
 		Door: "acme", AccountID: order.AccountID,
 		Owner:       store.Owner{Kind: store.OwnerOrder, ID: order.ID},
 		Identifiers: order.Identifiers,
-		PublicKey:   csr.RawSubjectPublicKeyInfo,
-		CSR:         csr.Raw,
+		PublicKey:   request.RawSubjectPublicKeyInfo,
+		CSR:         request.Raw,
 		Profile:     order.Profile,
 		Facts:       expr.Facts{Account: &expr.Account{ID: by.ID, Contact: by.Contact}},
+		Replaces:    order.Replaces,
 
 		Preauthorized: preauthorized(order),
 		Wishes: profile.Wishes{
-			CommonName: strings.ToLower(csr.Subject.CommonName),
+			CommonName: strings.ToLower(request.Subject.CommonName),
 			NotBefore:  order.NotBefore, NotAfter: order.NotAfter, Asked: order.Created,
 		},
 	}
@@ -124,23 +122,13 @@ func (d *Door) parseCSR(text string) (*x509.CertificateRequest, error) {
 	if err != nil || len(der) == 0 || strings.ContainsAny(text, "\r\n") {
 		return nil, newProblem(badCSR, "\"csr\" is not base64url of a DER CSR; leave out PEM headers and line breaks")
 	}
-	csr, err := x509.ParseCertificateRequest(der)
-	if err != nil {
-		return nil, newProblem(badCSR, "the CSR cannot be read: %s", err)
-	}
-	if err := d.deps.CheckKey(csr.PublicKey); err != nil {
-		return nil, newProblem(badCSR, "%s", failure.ReportOf(err).Text).because(err)
-	}
-	if err := csr.CheckSignature(); err != nil {
-		return nil, newProblem(badCSR, "the CSR is not signed by the key it carries").because(err)
-	}
-	return csr, nil
+	return csr.Parse(der, d.deps.CheckKey)
 }
 
 // checkCSR compares the CSR's names with the order's and its key with the
 // account's.
-func (d *Door) checkCSR(csr *x509.CertificateRequest, order *store.Order, by *account) error {
-	names, err := namesOf(csr)
+func (d *Door) checkCSR(request *x509.CertificateRequest, order *store.Order, by *account) error {
+	names, err := namesOf(request)
 	if err != nil {
 		return err
 	}
@@ -148,69 +136,15 @@ func (d *Door) checkCSR(csr *x509.CertificateRequest, order *store.Order, by *ac
 	if !slices.Equal(names, ordered) {
 		return newProblem(badCSR, "the CSR has the names %v, the order %v; they must be the same", names, ordered)
 	}
-	if keys.Equal(csr.PublicKey, by.key.Public) { // of a known type: parseCSR has checked it
+	if keys.Equal(request.PublicKey, by.key.Public) { // of a known type: parseCSR has checked it
 		return newProblem(badCSR, "the CSR has the account's own key; make another for the certificate")
 	}
 	return nil
 }
 
 // namesOf returns the names in subject and SAN, in their normal form.
-func namesOf(csr *x509.CertificateRequest) ([]identifier.Identifier, error) {
-	if err := checkNameTypes(csr); err != nil {
-		return nil, err
-	}
-	var names []identifier.Identifier
-	for _, text := range csr.DNSNames {
-		name, err := identifier.ParseLoose(identifier.DNS, text)
-		if err != nil {
-			return nil, newProblem(badCSR, "the CSR has the DNS name %.100q: %s", text, err)
-		}
-		names = append(names, name)
-	}
-	for _, address := range csr.IPAddresses {
-		addr, _ := netip.AddrFromSlice(address)
-		name, err := identifier.Parse(identifier.IP, addr.Unmap().String())
-		if err != nil {
-			return nil, newProblem(badCSR, "the CSR has the address %s: %s", addr, err)
-		}
-		names = append(names, name)
-	}
-	if common := csr.Subject.CommonName; common != "" {
-		name, err := identifier.ParseLoose(identifier.DNS, common)
-		if err != nil { // not a DNS name
-			name, err = identifier.Guess(common)
-		}
-		if err != nil {
-			return nil, newProblem(badCSR, "the CSR has the common name %.100q: %s", common, err)
-		}
-		names = append(names, name)
-	}
-	return identifier.Normalize(names), nil
-}
-
-// checkNameTypes refuses subject alternative names of other kinds than dNSName
-// and iPAddress, of which crypto/x509 passes over some in silence.
-func checkNameTypes(csr *x509.CertificateRequest) error {
-	for _, extension := range csr.Extensions {
-		if extension.Id.String() != "2.5.29.17" {
-			continue
-		}
-		input, inner := cryptobyte.String(extension.Value), cryptobyte.String{}
-		if !input.ReadASN1(&inner, casn1.SEQUENCE) {
-			return newProblem(badCSR, "the CSR's subject alternative names cannot be read")
-		}
-		for !inner.Empty() {
-			var name cryptobyte.String
-			var tag casn1.Tag
-			if !inner.ReadAnyASN1(&name, &tag) {
-				return newProblem(badCSR, "the CSR's subject alternative names cannot be read")
-			}
-			if tag != casn1.Tag(2).ContextSpecific() && tag != casn1.Tag(7).ContextSpecific() {
-				return newProblem(badCSR, "the CSR has a subject alternative name that is neither a DNS name nor an IP address")
-			}
-		}
-	}
-	return nil
+func namesOf(request *x509.CertificateRequest) ([]identifier.Identifier, error) {
+	return csr.Names(request, identifier.DNS, identifier.IP)
 }
 
 // checkCAA looks again at issuance (RFC 8659 §3): a proof may be hours old.
