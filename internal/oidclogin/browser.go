@@ -89,6 +89,9 @@ func (a *attempt) url() string {
 		"scope": {strings.Join(a.Scopes, " ")}, "state": {a.state}, "nonce": {a.nonce},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])}, "code_challenge_method": {"S256"},
 	}
+	if a.provider.TakesClaims { // else some tell the address only to who asks for it at another endpoint (§5.4, §5.5)
+		query.Set("claims", `{"id_token":{"email":null,"email_verified":null}}`)
+	}
 	separator := "?"
 	if strings.Contains(a.provider.Authorization, "?") {
 		separator = "&"

@@ -67,6 +67,7 @@ type provider struct {
 	Authorization string `json:"authorization_endpoint"`
 	Token         string `json:"token_endpoint"`
 	Device        string `json:"device_authorization_endpoint"`
+	TakesClaims   bool   `json:"claims_parameter_supported"`
 }
 
 // start fills in what is left out and asks the provider where its endpoints

@@ -105,6 +105,19 @@ func TestBrowserRefuses(t *testing.T) {
 	}
 }
 
+// Where tokens don't hold addresses by themselves, they are asked for.
+func TestBrowserAsksForTheAddress(t *testing.T) {
+	p := newTestProvider(t)
+	p.metadata = map[string]any{"claims_parameter_supported": true, "authorization_endpoint": p.URL + "/authorize?tenant=a"}
+	var out bytes.Buffer
+	if _, err := Browser(within(t), Config{Issuer: p.URL, ClientID: "chancery", Out: &out, Open: browse(io.Discard)}); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); !strings.Contains(text, "/authorize?tenant=a&") || !strings.Contains(text, "&claims=%7B%22id_token%22%3A%7B%22email%22") {
+		t.Errorf("shown: %s", text)
+	}
+}
+
 // Only who knows the state is heard, and only once.
 func TestBrowserIgnoresOthers(t *testing.T) {
 	p := newTestProvider(t)
