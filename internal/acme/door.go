@@ -57,6 +57,12 @@ type Validator interface {
 	CheckCAA(ctx context.Context, request validation.CAARequest) (validation.Transcript, *failure.Error)
 }
 
+// Windows says when certificates are to be renewed (RFC 9773 §4.2), and which
+// page says why; "" for none.
+type Windows interface {
+	Window(ctx context.Context, c *store.Certificate, now time.Time) (start, end time.Time, explanation string)
+}
+
 // Deps is what a Door is made of. All fields are required unless they say
 // otherwise.
 type Deps struct {
@@ -67,6 +73,7 @@ type Deps struct {
 	Grants    policy.Grants
 	Limits    *limits.Limits
 	Nonces    NonceSource
+	Windows   Windows
 	CheckKey  func(crypto.PublicKey) error // refuses weak keys
 	Now       func() time.Time
 	Rand      io.Reader

@@ -16,6 +16,7 @@ import (
 
 	"chancery/internal/acme/acmetest"
 	"chancery/internal/admin"
+	"chancery/internal/inventory"
 	"chancery/internal/server/servertest"
 )
 
@@ -94,7 +95,7 @@ func TestPreauthorized(t *testing.T) {
 		finish(t, c, made)
 	}
 	listed := slices.Collect(func(yield func(admin.Certificate) bool) {
-		for found, err := range operator(t, ca).Certificates(t.Context(), admin.CertificateFilter{Name: "*.team-a.corp"}, 0) {
+		for found, err := range operator(t, ca).Certificates(t.Context(), inventory.Query{Name: "*.team-a.corp"}, 0) {
 			check(t, err)
 			if !yield(found) {
 				return

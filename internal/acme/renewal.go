@@ -2,40 +2,22 @@ package acme
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
+	"chancery/internal/renewal"
 	"chancery/internal/store"
 )
 
 // parseCertID takes apart a certificate identifier of RFC 9773 §4.1.
 func parseCertID(text string) (key store.CertificateKey, ok bool) {
-	keyText, serialText, found := strings.Cut(text, ".")
-	decode := base64.RawURLEncoding.Strict().DecodeString
-	keyID, err := decode(keyText)
-	content, serialErr := decode(serialText)
-	if !found || err != nil || serialErr != nil || len(keyID) == 0 || len(content) == 0 || content[0] >= 0x80 {
-		return key, false
-	}
-	if len(content) > 1 && content[0] == 0 {
-		if content[1] < 0x80 {
-			return key, false // not DER: a needless leading zero
-		}
-		content = content[1:]
-	}
-	if len(content) > len(key.Serial) {
-		return key, false
-	}
-	copy(key.Serial[len(key.Serial)-len(content):], content)
-	key.IssuerID = store.IssuerID(keyID)
-	return key, true
+	keyID, number, ok := renewal.ParseCertID(text)
+	return store.CertificateKey{IssuerID: store.IssuerID(keyID), Serial: number}, ok
 }
 
 // findByCertID returns the certificate an identifier names: nil when this CA
@@ -63,8 +45,7 @@ const (
 	renewalJitter = 10 * time.Minute
 )
 
-// renewalInfo serves RFC 9773 §4.2. The window lies around two thirds of the
-// lifetime, one percent to either side; that of a revoked certificate is past.
+// renewalInfo serves RFC 9773 §4.2.
 func (d *Door) renewalInfo(ctx context.Context, r *request) (*response, error) {
 	found, err := d.findByCertID(ctx, r.PathValue("certid"))
 	if err != nil {
@@ -73,22 +54,13 @@ func (d *Door) renewalInfo(ctx context.Context, r *request) (*response, error) {
 	if found == nil {
 		return nil, notFound("there is no such certificate")
 	}
-	start, end := renewalWindow(found, d.deps.Now())
-	resp := &response{header: http.Header{}, body: map[string]any{
-		"suggestedWindow": map[string]string{"start": rfc3339(start), "end": rfc3339(end)},
-	}}
-	return resp.set("Retry-After", seconds(d.jittered(renewalPoll))), nil
-}
-
-func renewalWindow(certificate *store.Certificate, now time.Time) (start, end time.Time) {
-	if certificate.Revocation != nil {
-		end = now.Add(-time.Hour)
-		return end.Add(-time.Hour), end
+	start, end, explanation := d.deps.Windows.Window(ctx, found, d.deps.Now())
+	info := map[string]any{"suggestedWindow": map[string]string{"start": rfc3339(start), "end": rfc3339(end)}}
+	if explanation != "" {
+		info["explanationURL"] = explanation
 	}
-	lifetime := certificate.NotAfter.Sub(certificate.NotBefore)
-	middle := certificate.NotBefore.Add(lifetime * 2 / 3)
-	half := max(lifetime/100, time.Second)
-	return middle.Add(-half), middle.Add(half)
+	resp := &response{header: http.Header{}, body: info}
+	return resp.set("Retry-After", seconds(d.jittered(renewalPoll))), nil
 }
 
 // jittered keeps clients that began together from coming back together.

@@ -1,9 +1,10 @@
-// Package admin is the administrative HTTP API and its client: listing and
-// revoking certificates, looking into orders, closing accounts, binding keys
-// and what they grant, asking policy and limits, backup and reload. The command line is a client of it, through a running
-// server's socket or, when none runs, in its own process; there is no second
-// way to do these things. The package authenticates nobody: whoever can open
-// the socket is the operator.
+// Package admin is the administrative HTTP API and its client: what was issued,
+// revocation, incidents, orders and accounts, keys for external account binding
+// and what they grant, policy and limits, backup and reload. The command line
+// is a client of it, through a running server's socket, over HTTPS or, when no
+// server runs, in its own process; there is no second way to do these things.
+// Each operation has a role. Whoever can open the socket is an admin; over
+// HTTPS a certificate or a token says who calls. It renders no pages.
 package admin
 
 import (
@@ -14,7 +15,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"chancery/internal/archive"
@@ -49,19 +49,37 @@ type Deps struct {
 	AccountClosed func(id string)
 	// GrantChanged is called when a binding key was changed or revoked; may be nil.
 	GrantChanged func(id string)
+	// IncidentsChanged is called when an incident was opened or closed; may be nil.
+	IncidentsChanged func()
+	// Revoked is called with the certificates that an operator has just revoked,
+	// 1000 at most at a time; may be nil.
+	Revoked func([]store.CertificateKey)
+	// IssuerIDs returns the ids of all generations of a configured issuer, none
+	// when there is no such; may be nil.
+	IssuerIDs func(name string) []string
 	// Decide asks the policy in force.
 	Decide func(ctx context.Context, q policy.Question) (policy.Decision, error)
 	// Profile returns the name of a profile that there is, the default one's
 	// for "", or a failure.
 	Profile func(name string) (string, error)
-	Limits  *limits.Limits // nil when no server runs
-	Auditor Auditor
-	Now     func() time.Time
-	Rand    io.Reader // nil for crypto/rand
+	// Provisioners are those who vouch for tokens.
+	Provisioners ProvisionerDeps
+	Limits       *limits.Limits // nil when no server runs
+	Auditor      Auditor
+	Now          func() time.Time
+	Rand         io.Reader // nil for crypto/rand
 }
 
-// New returns the handler that serves the API.
+// New returns the API for those who reach it where they need not say who they
+// are: admin.sock, or the same process. They are admins.
 func New(deps Deps) http.Handler {
+	a := newAPI(deps)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.serve(w, r.WithContext(withCaller(r.Context(), caller{peer(r.Context()), Admin})))
+	})
+}
+
+func newAPI(deps Deps) *api {
 	if deps.Rand == nil {
 		deps.Rand = rand.Reader
 	}
@@ -71,52 +89,49 @@ func New(deps Deps) http.Handler {
 	if deps.GrantChanged == nil {
 		deps.GrantChanged = func(string) {}
 	}
+	if deps.IncidentsChanged == nil {
+		deps.IncidentsChanged = func() {}
+	}
+	if deps.Revoked == nil {
+		deps.Revoked = func([]store.CertificateKey) {}
+	}
+	if deps.IssuerIDs == nil {
+		deps.IssuerIDs = func(string) []string { return nil }
+	}
 	if deps.Files == nil {
 		deps.Files = func() ([]archive.Source, error) { return nil, nil }
 	}
 	a := &api{Deps: deps}
-	mux := http.NewServeMux()
-	for pattern, serve := range map[string]endpoint{
-		"GET /v1/status":                        a.status,
-		"POST /v1/reload":                       a.reload,
-		"GET /v1/certificates":                  a.listCertificates,
-		"GET /v1/certificates/{serial}":         a.showCertificate,
-		"POST /v1/certificates/{serial}/revoke": a.revokeCertificate,
-		"GET /v1/orders":                        a.listOrders,
-		"GET /v1/issuers":                       a.listIssuers,
-		"GET /v1/orders/{id}":                   a.showOrder,
-		"GET /v1/accounts":                      a.listAccounts,
-		"GET /v1/accounts/{id}":                 a.showAccount,
-		"POST /v1/accounts/{id}/deactivate":     a.closeAccount,
-		"GET /v1/eab":                           a.listBindings,
-		"POST /v1/eab":                          a.createBinding,
-		"GET /v1/eab/{kid}":                     a.showBinding,
-		"PATCH /v1/eab/{kid}":                   a.updateBinding,
-		"POST /v1/eab/{kid}/revoke":             a.revokeBinding,
-		"POST /v1/policy/test":                  a.testPolicy,
-		"GET /v1/limits":                        a.showLimits,
-	} {
-		mux.Handle(pattern, serve)
+	a.mux = http.NewServeMux()
+	for _, one := range a.routes() {
+		a.mux.Handle(one.Method+" "+one.Path, a.guard(one))
 	}
-	mux.HandleFunc("GET /v1/backup", a.backup)
-	return mux
+	return a
 }
 
-type api struct{ Deps }
+type api struct {
+	Deps
+	mux *http.ServeMux
+}
+
+// serve answers somebody who is known.
+func (a *api) serve(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	a.mux.ServeHTTP(w, r)
+}
 
 // endpoint serves one request: its result is written as JSON.
 type endpoint func(r *http.Request) (result any, err error)
 
 func (serve endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_, resource, _ := strings.Cut(r.Pattern, "/v1/")
-	observe.SetResource(r.Context(), "admin/"+resource)
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	result, err := serve(r)
 	if err != nil {
 		writeError(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, result)
+	writeJSON(w, result)
 }
 
 const maxBody = 1 << 20
@@ -127,38 +142,65 @@ type page[T any] struct {
 	Next  string `json:"next,omitempty"` // the "after" of the next page; "" on the last
 }
 
-func writeJSON(w http.ResponseWriter, status int, value any) {
+func writeJSON(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(value) // the client is gone, then
 }
 
-// writeError maps failures to HTTP. The API's client is the operator, who may
-// see the whole error.
+// writeError is the only place where errors become problems (RFC 9457). The
+// API's client is the operator, who may see the whole error.
 func writeError(w http.ResponseWriter, r *http.Request, err error) {
-	status, hint := http.StatusInternalServerError, ""
-	switch failure.KindOf(err) {
-	case failure.NotFound:
-		status = http.StatusNotFound
-	case failure.Malformed, failure.BadReason, failure.Unsupported:
-		status = http.StatusBadRequest
-	case failure.Conflict, failure.AlreadyRevoked, failure.NotReady:
-		status = http.StatusConflict
-	case failure.Unavailable:
-		status = http.StatusServiceUnavailable
+	problem := &Error{Text: err.Error()}
+	if own, ok := errors.AsType[*Error](err); ok {
+		problem.Hint, problem.Status = own.Hint, own.Status
 	}
-	if hinted, ok := errors.AsType[*Error](err); ok {
-		hint = hinted.Hint
+	if problem.Status == 0 {
+		problem.Status = statusOf(failure.KindOf(err))
 	}
-	observe.Add(r.Context(), "error", err.Error())
-	writeJSON(w, status, &Error{Text: err.Error(), Hint: hint, Status: status})
+	problem.Title, problem.Type = http.StatusText(problem.Status), typePrefix+typeOf(problem.Status)
+	observe.Add(r.Context(), "error", problem.Text)
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(problem.Status)
+	_ = json.NewEncoder(w).Encode(problem) // the client is gone, then
 }
 
-// Error is an answer that is not success.
+func statusOf(kind failure.Kind) int {
+	switch kind {
+	case failure.NotFound:
+		return http.StatusNotFound
+	case failure.Malformed, failure.BadReason, failure.Unsupported:
+		return http.StatusBadRequest
+	case failure.Conflict, failure.AlreadyRevoked, failure.NotReady:
+		return http.StatusConflict
+	case failure.Unavailable:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+const typePrefix = "urn:chancery:error:"
+
+// typeOf names the problem of a status for programs.
+func typeOf(status int) string {
+	name, found := map[int]string{
+		http.StatusBadRequest: "malformed", http.StatusUnauthorized: "unauthenticated", http.StatusForbidden: "unauthorized",
+		http.StatusNotFound: "notFound", http.StatusConflict: "conflict", http.StatusTooManyRequests: "rateLimited",
+		http.StatusServiceUnavailable: "unavailable",
+	}[status]
+	if !found {
+		return "serverInternal"
+	}
+	return name
+}
+
+// Error is an answer that is not success: a problem document (RFC 9457).
 type Error struct {
-	Text   string `json:"error"`
-	Hint   string `json:"hint,omitempty"`
-	Status int    `json:"-"` // of HTTP
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"` // of HTTP
+	Text   string `json:"detail"`
+	Hint   string `json:"hint,omitempty"` // the remedy
 	err    error
 }
 

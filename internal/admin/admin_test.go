@@ -22,6 +22,7 @@ import (
 	"chancery/internal/archive"
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
+	"chancery/internal/inventory"
 	"chancery/internal/observe"
 	"chancery/internal/serial"
 	"chancery/internal/store"
@@ -165,20 +166,20 @@ func TestListCertificates(t *testing.T) {
 	}
 	client := f.overSocket(t)
 	for name, test := range map[string]struct {
-		filter admin.CertificateFilter
+		filter inventory.Query
 		max    int
 		want   []byte
 	}{
 		"all":            {want: []byte{3, 2, 1}},
 		"first":          {max: 1, want: []byte{3}},
-		"by name":        {filter: admin.CertificateFilter{Name: "A.corp"}, want: []byte{3, 1}},
-		"by account":     {filter: admin.CertificateFilter{Account: "a2"}, want: []byte{3}},
-		"by profile":     {filter: admin.CertificateFilter{Profile: "shortlived"}, want: []byte{2}},
-		"valid":          {filter: admin.CertificateFilter{Status: "valid"}, want: []byte{1}},
-		"expired":        {filter: admin.CertificateFilter{Status: "expired"}, want: []byte{2}},
-		"revoked":        {filter: admin.CertificateFilter{Status: "revoked"}, want: []byte{3}},
-		"expires before": {filter: admin.CertificateFilter{ExpiresBefore: epoch}, want: []byte{2}},
-		"none":           {filter: admin.CertificateFilter{Name: "c.corp"}},
+		"by name":        {filter: inventory.Query{Name: "A.corp"}, want: []byte{3, 1}},
+		"by account":     {filter: inventory.Query{Account: "a2"}, want: []byte{3}},
+		"by profile":     {filter: inventory.Query{Profile: "shortlived"}, want: []byte{2}},
+		"valid":          {filter: inventory.Query{Status: "valid"}, want: []byte{1}},
+		"expired":        {filter: inventory.Query{Status: "expired"}, want: []byte{2}},
+		"revoked":        {filter: inventory.Query{Status: "revoked"}, want: []byte{3}},
+		"expires before": {filter: inventory.Query{ExpiresBefore: epoch}, want: []byte{2}},
+		"none":           {filter: inventory.Query{Name: "c.corp"}},
 	} {
 		var got []byte
 		for _, c := range collect(t, client.Certificates(t.Context(), test.filter, test.max)) {
@@ -200,7 +201,7 @@ func TestListingsGoOverPages(t *testing.T) {
 	for i := range many {
 		f.issue(t, byte(i), "a.corp", func(c *store.Certificate) { c.Serial[1] = byte(i >> 8) })
 	}
-	got := collect(t, f.inProcess(t).Certificates(t.Context(), admin.CertificateFilter{}, 0))
+	got := collect(t, f.inProcess(t).Certificates(t.Context(), inventory.Query{}, 0))
 	serials := map[string]bool{}
 	for _, c := range got {
 		serials[c.Serial] = true

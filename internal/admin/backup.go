@@ -17,7 +17,6 @@ import (
 // into a file first: the length of the answer is then known, so that a client
 // sees when it did not get all of it.
 func (a *api) backup(w http.ResponseWriter, r *http.Request) {
-	observe.SetResource(r.Context(), "admin/backup")
 	dir, err := os.MkdirTemp(a.Dir, ".backup-")
 	if err != nil {
 		writeError(w, r, failure.Wrap("make room for a backup", err))
@@ -31,7 +30,7 @@ func (a *api) backup(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/x-tar")
 	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
-	if err := packed.Write(w); err != nil { // net/http then cuts the connection
+	if err := packed.Write(patience(w)); err != nil { // net/http then cuts the connection
 		observe.Add(r.Context(), "error", err.Error())
 		return
 	}

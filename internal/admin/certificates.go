@@ -1,16 +1,18 @@
 package admin
 
 import (
+	"context"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"chancery/internal/failure"
-	"chancery/internal/identifier"
+	"chancery/internal/inventory"
 	"chancery/internal/serial"
 	"chancery/internal/store"
 )
@@ -34,71 +36,142 @@ func limit(r *http.Request) (int, error) {
 }
 
 func (a *api) listCertificates(r *http.Request) (any, error) {
-	query, err := a.certificateQuery(r)
+	query, err := a.certificateQuery(r, "limit", "after")
 	if err != nil {
 		return nil, err
+	}
+	if query.Limit, err = limit(r); err != nil {
+		return nil, err
+	}
+	if after := r.FormValue("after"); after != "" {
+		if query.Before, err = inventory.ParseKey(after); err != nil {
+			return nil, err
+		}
 	}
 	found, err := a.Store.ListCertificates(r.Context(), query)
 	if err != nil {
 		return nil, failure.Wrap("list certificates", err)
 	}
+	return pageOfCertificates(found, query), nil
+}
+
+func pageOfCertificates(found []store.Certificate, query store.CertificateQuery) page[Certificate] {
 	list := page[Certificate]{Items: make([]Certificate, len(found))}
 	for i := range found {
 		list.Items[i] = viewCertificate(&found[i], query.Now)
 	}
 	if len(found) == query.Limit {
-		last := found[len(found)-1].CertificateKey
-		list.Next = last.IssuerID + ":" + last.Serial.String()
+		list.Next = inventory.FormatKey(found[len(found)-1].CertificateKey)
 	}
-	return list, nil
+	return list
 }
 
-func (a *api) certificateQuery(r *http.Request) (query store.CertificateQuery, err error) {
-	query = store.CertificateQuery{
-		AccountID: r.FormValue("account"), Profile: r.FormValue("profile"),
-		Status: store.CertificateStatus(r.FormValue("status")), Now: a.Now(),
-	}
-	if query.Limit, err = limit(r); err != nil {
-		return query, err
-	}
-	switch query.Status {
-	case "", store.CertificateGood, store.CertificateExpired, store.CertificateRevoked, store.CertificateAbandoned:
-	default:
-		return query, failure.New(failure.Malformed, "there is no status %.40q; use valid, expired, revoked or abandoned", query.Status)
-	}
-	if name := r.FormValue("name"); name != "" {
-		id, err := identifier.Guess(name)
-		if err != nil {
-			return query, failure.New(failure.Malformed, "the name %.80q is not well formed: %v", name, err)
-		}
-		query.Name = id.Value
-	}
-	if text := r.FormValue("expires_before"); text != "" {
-		if query.ExpiresBefore, err = time.Parse(time.RFC3339, text); err != nil {
-			return query, failure.New(failure.Malformed, "expires_before is no RFC 3339 time: %.40q", text)
-		}
-	}
-	if after := r.FormValue("after"); after != "" {
-		if query.Before, err = parseCertificateKey(after); err != nil {
-			return query, err
-		}
-	}
-	return query, nil
-}
-
-func parseCertificateKey(text string) (*store.CertificateKey, error) {
-	issuer, number, _ := strings.Cut(text, ":")
-	parsed, err := serial.Parse(number)
+// certificateQuery reads a query from the URL, which may also have the other
+// parameters named.
+func (a *api) certificateQuery(r *http.Request, others ...string) (store.CertificateQuery, error) {
+	query, err := inventory.Parse(r.URL.Query(), a.Now(), others...)
 	if err != nil {
-		return nil, failure.New(failure.Malformed, "%.80q is no ISSUER:SERIAL", text)
+		return store.CertificateQuery{}, err
 	}
-	return &store.CertificateKey{IssuerID: issuer, Serial: parsed}, nil
+	if err := a.findIssuer(r.Context(), &query); err != nil {
+		return store.CertificateQuery{}, err
+	}
+	return query.Select(a.Now())
 }
 
-// certificate finds the certificate a request names, by serial or SHA-256
-// fingerprint.
-func (a *api) certificate(r *http.Request) (store.Certificate, error) {
-	text := r.PathValue("serial")
+// findIssuer puts the id of an issuer in the place of its name: one of the
+// configuration, or that in its certificate. A name that several have is
+// refused, for a rotated issuer must not be taken for its successor.
+func (a *api) findIssuer(ctx context.Context, query *inventory.Query) error {
+	if query.Issuer == "" {
+		return nil
+	}
+	issuers, err := a.Store.Issuers(ctx)
+	if err != nil {
+		return failure.Wrap("list issuers", err)
+	}
+	ids := a.IssuerIDs(query.Issuer)
+	for i := range issuers {
+		certificate, err := x509.ParseCertificate(issuers[i].Chain[0])
+		if strings.EqualFold(issuers[i].ID, query.Issuer) {
+			query.Issuer = issuers[i].ID
+			return nil
+		}
+		if err == nil && certificate.Subject.CommonName == query.Issuer {
+			ids = append(ids, issuers[i].ID)
+		}
+	}
+	slices.Sort(ids)
+	switch ids = slices.Compact(ids); len(ids) {
+	case 0:
+		return hinted(failure.New(failure.NotFound, "there is no issuer %.60q", query.Issuer), "\"chancery issuer list\" shows those there are")
+	case 1:
+		query.Issuer = ids[0]
+		return nil
+	}
+	return failure.New(failure.Conflict, "%d issuers are called %q; give one of %s", len(ids), query.Issuer, strings.Join(ids, ", "))
+}
+
+// each calls use with every certificate that the query selects, a page at a
+// time.
+func (a *api) each(ctx context.Context, query store.CertificateQuery, use func([]store.Certificate) error) error {
+	query.Limit = batchSize
+	for {
+		found, err := a.Store.ListCertificates(ctx, query)
+		if err != nil {
+			return failure.Wrap("list certificates", err)
+		}
+		if len(found) > 0 {
+			if err := use(found); err != nil {
+				return err
+			}
+			query.Before = &found[len(found)-1].CertificateKey
+		}
+		if len(found) < query.Limit {
+			return nil
+		}
+	}
+}
+
+// batchSize is how many certificates are in memory, or revoked in one
+// transaction.
+const batchSize = 1000
+
+// CertificateCounts says how many certificates there are of each status.
+type CertificateCounts struct {
+	Valid     int `json:"valid"`
+	Expired   int `json:"expired"`
+	Revoked   int `json:"revoked"`
+	Abandoned int `json:"abandoned"`
+}
+
+// countCertificates is quick for an issuer and a profile; for everything else
+// it looks at all that is counted.
+func (a *api) countCertificates(r *http.Request) (any, error) {
+	query, err := a.certificateQuery(r)
+	if err != nil {
+		return nil, err
+	}
+	if query == (store.CertificateQuery{IssuerID: query.IssuerID, Profile: query.Profile, Now: query.Now}) {
+		counts, err := a.Store.CountCertificates(r.Context(), query.IssuerID, query.Profile, query.Now)
+		return CertificateCounts(counts), failure.Wrap("count certificates", err)
+	}
+	var counts CertificateCounts
+	by := map[store.CertificateStatus]*int{
+		store.CertificateGood: &counts.Valid, store.CertificateExpired: &counts.Expired,
+		store.CertificateRevoked: &counts.Revoked, store.CertificateAbandoned: &counts.Abandoned,
+	}
+	err = a.each(r.Context(), query, func(found []store.Certificate) error {
+		for i := range found {
+			*by[found[i].Status(query.Now)]++
+		}
+		return nil
+	})
+	return counts, err
+}
+
+// certificate finds a certificate by serial or SHA-256 fingerprint.
+func (a *api) certificate(ctx context.Context, text string) (store.Certificate, error) {
 	query := store.CertificateQuery{Limit: 2, Now: a.Now()}
 	if fingerprint, err := hex.DecodeString(strings.ReplaceAll(text, ":", "")); err == nil && len(fingerprint) == 32 {
 		query.Fingerprint = (*[32]byte)(fingerprint)
@@ -109,7 +182,7 @@ func (a *api) certificate(r *http.Request) (store.Certificate, error) {
 		}
 		query.Serial = &number
 	}
-	found, err := a.Store.ListCertificates(r.Context(), query)
+	found, err := a.Store.ListCertificates(ctx, query)
 	switch {
 	case err != nil:
 		return store.Certificate{}, failure.Wrap("look up certificate", err)
@@ -124,11 +197,37 @@ func (a *api) certificate(r *http.Request) (store.Certificate, error) {
 }
 
 func (a *api) showCertificate(r *http.Request) (any, error) {
-	found, err := a.certificate(r)
+	found, err := a.certificate(r.Context(), r.PathValue("serial"))
 	if err != nil {
 		return nil, err
 	}
-	return viewCertificateWhole(&found, a.Now()), nil
+	view := viewCertificateWhole(&found, a.Now())
+	return view, a.addLineage(r.Context(), &found, &view)
+}
+
+// addLineage says what the certificate came after, and what after it.
+func (a *api) addLineage(ctx context.Context, c *store.Certificate, view *Certificate) error {
+	later, err := a.Store.ReplacedBy(ctx, c.CertificateKey)
+	switch {
+	case err == nil:
+		view.ReplacedBy = later.Serial.String()
+	case !errors.Is(err, store.ErrNotFound):
+		return failure.Wrap("read what replaces the certificate", err)
+	}
+	if c.Replaces != nil || view.Service == "" {
+		return nil
+	}
+	const abandonedAtMost = 5 // attempts that a signature may have taken
+	earlier, err := a.Store.ListCertificates(ctx, store.CertificateQuery{
+		ServiceID: view.Service, Before: &c.CertificateKey, Now: a.Now(), Limit: abandonedAtMost,
+	})
+	if err != nil {
+		return failure.Wrap("read what the certificate was renewed from", err)
+	}
+	if i := slices.IndexFunc(earlier, func(c store.Certificate) bool { return !c.Abandoned }); i >= 0 {
+		view.RenewedFrom = earlier[i].Serial.String()
+	}
+	return nil
 }
 
 type revocation struct {
@@ -144,7 +243,7 @@ func (a *api) revokeCertificate(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, failure.New(failure.BadReason, "%v", err)
 	}
-	found, err := a.certificate(r)
+	found, err := a.certificate(r.Context(), r.PathValue("serial"))
 	if err != nil {
 		return nil, err
 	}
@@ -156,8 +255,13 @@ func (a *api) revokeCertificate(r *http.Request) (any, error) {
 	case err != nil:
 		return nil, failure.Wrap("revoke certificate", err)
 	}
-	a.Auditor.Audit(r.Context(), "certificate.revoked", who(r), slog.String("serial", found.Serial.String()),
-		slog.String("issuer", found.IssuerID), slog.String("reason", reasonName(reason)), slog.String("on_behalf_of", found.Requester))
+	a.Revoked([]store.CertificateKey{found.CertificateKey})
+	a.auditRevocation(r.Context(), &found, reason)
 	found.Revocation = &revoked
 	return viewCertificate(&found, a.Now()), nil
+}
+
+func (a *api) auditRevocation(ctx context.Context, c *store.Certificate, reason int) {
+	a.Auditor.Audit(ctx, "certificate.revoked", Requester(ctx), slog.String("serial", c.Serial.String()),
+		slog.String("issuer", c.IssuerID), slog.String("reason", reasonName(reason)), slog.String("on_behalf_of", c.Requester))
 }

@@ -3,6 +3,8 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,14 +13,22 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
+
+	"chancery/internal/inventory"
 )
 
 // Client calls the API. The zero value is of no use; see Dial and InProcess.
 type Client struct {
 	http  *http.Client
+	base  string       // scheme, host and port
+	token string       // "" for none
 	close func() error // nil for none
 }
+
+// localBase is where a server is that was found without its name.
+const localBase = "http://chancery"
 
 // connectTime is how long a server on the same machine may take to accept.
 const connectTime = 5 * time.Second
@@ -36,7 +46,7 @@ func (c *Client) Close() error {
 // It does not connect yet.
 func Dial(path string) *Client {
 	dialer := &net.Dialer{Timeout: connectTime}
-	return &Client{http: &http.Client{Transport: &http.Transport{
+	return &Client{base: localBase, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (conn net.Conn, err error) {
 			err = WithSocketPath(path, func(short string) (err error) {
 				conn, err = dialer.DialContext(ctx, "unix", short)
@@ -47,47 +57,64 @@ func Dial(path string) *Client {
 	}}}
 }
 
-// CertificateFilter selects certificates; the zero value selects all.
-type CertificateFilter struct {
-	Name, Account, Profile, Status string
-	ExpiresBefore                  time.Time
+// Server is a server elsewhere, and how to say who calls: by a token, or by a
+// certificate whose name the server knows.
+type Server struct {
+	URL         string         // https://HOST:PORT
+	Roots       *x509.CertPool // that its certificate must chain to; nil for those of the system
+	Token       string
+	Certificate *tls.Certificate
+}
+
+// Reach returns a client of a server elsewhere. It does not connect yet. It
+// follows no redirects and uses no proxy, so that the token goes nowhere else.
+func Reach(server Server) *Client {
+	settings := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: server.Roots}
+	if server.Certificate != nil {
+		settings.Certificates = []tls.Certificate{*server.Certificate}
+	}
+	dialer := &net.Dialer{Timeout: 2 * connectTime}
+	return &Client{
+		base: strings.TrimSuffix(server.URL, "/"), token: server.Token,
+		http: &http.Client{
+			Transport:     &http.Transport{DialContext: dialer.DialContext, TLSClientConfig: settings, TLSHandshakeTimeout: 2 * connectTime},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
 }
 
 // Certificates lists certificates, newest first, at most max of them if max is
 // not 0.
-func (c *Client) Certificates(ctx context.Context, filter CertificateFilter, max int) iter.Seq2[Certificate, error] {
-	query := url.Values{}
-	set(query, "name", filter.Name)
-	set(query, "account", filter.Account)
-	set(query, "profile", filter.Profile)
-	set(query, "status", filter.Status)
-	if !filter.ExpiresBefore.IsZero() {
-		query.Set("expires_before", filter.ExpiresBefore.UTC().Format(time.RFC3339))
-	}
-	return pages[Certificate](ctx, c, "/v1/certificates", query, max)
+func (c *Client) Certificates(ctx context.Context, query inventory.Query, max int) iter.Seq2[Certificate, error] {
+	return pages[Certificate](ctx, c, "/certificates", query.Values(), max)
+}
+
+// CountCertificates counts what a query selects.
+func (c *Client) CountCertificates(ctx context.Context, query inventory.Query) (CertificateCounts, error) {
+	return call[CertificateCounts](ctx, c, http.MethodGet, "/certificates/count?"+query.Values().Encode(), nil)
 }
 
 // Certificate returns one certificate by serial or SHA-256 fingerprint, with
 // its PEM.
 func (c *Client) Certificate(ctx context.Context, serial string) (Certificate, error) {
-	return call[Certificate](ctx, c, http.MethodGet, "/v1/certificates/"+url.PathEscape(serial), nil)
+	return call[Certificate](ctx, c, http.MethodGet, "/certificates/"+url.PathEscape(serial), nil)
 }
 
 // RevokeCertificate revokes a certificate; ParseReason says what reasons there are.
 func (c *Client) RevokeCertificate(ctx context.Context, serial, reason string) (Certificate, error) {
-	return call[Certificate](ctx, c, http.MethodPost, "/v1/certificates/"+url.PathEscape(serial)+"/revoke", revocation{reason})
+	return call[Certificate](ctx, c, http.MethodPost, "/certificates/"+url.PathEscape(serial)+"/revoke", revocation{reason})
 }
 
 // Orders lists orders, newest first; account "" means everybody's.
 func (c *Client) Orders(ctx context.Context, account string, max int) iter.Seq2[Order, error] {
 	query := url.Values{}
 	set(query, "account", account)
-	return pages[Order](ctx, c, "/v1/orders", query, max)
+	return pages[Order](ctx, c, "/orders", query, max)
 }
 
 // Order returns one order with its authorizations and their transcripts.
 func (c *Client) Order(ctx context.Context, id string) (Order, error) {
-	return call[Order](ctx, c, http.MethodGet, "/v1/orders/"+url.PathEscape(id), nil)
+	return call[Order](ctx, c, http.MethodGet, "/orders/"+url.PathEscape(id), nil)
 }
 
 // Accounts lists accounts, newest first; eab "" means all, a key identifier
@@ -95,42 +122,42 @@ func (c *Client) Order(ctx context.Context, id string) (Order, error) {
 func (c *Client) Accounts(ctx context.Context, eab string, max int) iter.Seq2[Account, error] {
 	query := url.Values{}
 	set(query, "eab", eab)
-	return pages[Account](ctx, c, "/v1/accounts", query, max)
+	return pages[Account](ctx, c, "/accounts", query, max)
 }
 
 // Account returns one account.
 func (c *Client) Account(ctx context.Context, id string) (Account, error) {
-	return call[Account](ctx, c, http.MethodGet, "/v1/accounts/"+url.PathEscape(id), nil)
+	return call[Account](ctx, c, http.MethodGet, "/accounts/"+url.PathEscape(id), nil)
 }
 
 // DeactivateAccount closes an account for good.
 func (c *Client) DeactivateAccount(ctx context.Context, id string) (Account, error) {
-	return call[Account](ctx, c, http.MethodPost, "/v1/accounts/"+url.PathEscape(id)+"/deactivate", nil)
+	return call[Account](ctx, c, http.MethodPost, "/accounts/"+url.PathEscape(id)+"/deactivate", nil)
 }
 
 // Bindings lists the keys for external account binding, newest first.
 func (c *Client) Bindings(ctx context.Context) iter.Seq2[Binding, error] {
-	return pages[Binding](ctx, c, "/v1/eab", url.Values{}, 0)
+	return pages[Binding](ctx, c, "/eab", url.Values{}, 0)
 }
 
 // CreateBinding makes a key. Its HMAC is in this answer and in no other.
 func (c *Client) CreateBinding(ctx context.Context, wish NewBinding) (Binding, error) {
-	return call[Binding](ctx, c, http.MethodPost, "/v1/eab", wish)
+	return call[Binding](ctx, c, http.MethodPost, "/eab", wish)
 }
 
 // Binding returns one key, without its HMAC.
 func (c *Client) Binding(ctx context.Context, kid string) (Binding, error) {
-	return call[Binding](ctx, c, http.MethodGet, "/v1/eab/"+url.PathEscape(kid), nil)
+	return call[Binding](ctx, c, http.MethodGet, "/eab/"+url.PathEscape(kid), nil)
 }
 
 // UpdateBinding changes a key and what it grants, at once for all its accounts.
 func (c *Client) UpdateBinding(ctx context.Context, kid string, change BindingChange) (Binding, error) {
-	return call[Binding](ctx, c, http.MethodPatch, "/v1/eab/"+url.PathEscape(kid), change)
+	return call[Binding](ctx, c, http.MethodPatch, "/eab/"+url.PathEscape(kid), change)
 }
 
 // TestPolicy asks whether names would be issued, and by which rule.
 func (c *Client) TestPolicy(ctx context.Context, question PolicyQuestion) (PolicyAnswer, error) {
-	return call[PolicyAnswer](ctx, c, http.MethodPost, "/v1/policy/test", question)
+	return call[PolicyAnswer](ctx, c, http.MethodPost, "/policy/test", question)
 }
 
 // Limits lists the limits in force; with an account, how much of them its
@@ -138,28 +165,28 @@ func (c *Client) TestPolicy(ctx context.Context, question PolicyQuestion) (Polic
 func (c *Client) Limits(ctx context.Context, account string) (Limits, error) {
 	query := url.Values{}
 	set(query, "account", account)
-	return call[Limits](ctx, c, http.MethodGet, "/v1/limits?"+query.Encode(), nil)
+	return call[Limits](ctx, c, http.MethodGet, "/limits?"+query.Encode(), nil)
 }
 
 // RevokeBinding ends a key's use for new accounts, and what it grants.
 func (c *Client) RevokeBinding(ctx context.Context, kid string) (Binding, error) {
-	return call[Binding](ctx, c, http.MethodPost, "/v1/eab/"+url.PathEscape(kid)+"/revoke", nil)
+	return call[Binding](ctx, c, http.MethodPost, "/eab/"+url.PathEscape(kid)+"/revoke", nil)
 }
 
 // Status says how the server does.
 func (c *Client) Status(ctx context.Context) (Status, error) {
-	return call[Status](ctx, c, http.MethodGet, "/v1/status", nil)
+	return call[Status](ctx, c, http.MethodGet, "/status", nil)
 }
 
 // Reload has the server read its configuration again.
 func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
-	return call[Reloaded](ctx, c, http.MethodPost, "/v1/reload", nil)
+	return call[Reloaded](ctx, c, http.MethodPost, "/reload", nil)
 }
 
 // Backup writes a backup of the CA, as package archive reads it, to w and
 // returns its size in octets. It holds the keys.
 func (c *Client) Backup(ctx context.Context, w io.Writer) (int64, error) {
-	answer, err := c.do(ctx, http.MethodGet, "/v1/backup", nil)
+	answer, err := c.do(ctx, http.MethodGet, "/backup", nil)
 	if err != nil {
 		return 0, err
 	}
@@ -181,9 +208,15 @@ func (c *Client) do(ctx context.Context, method, path string, body any) (*http.R
 			return nil, fmt.Errorf("couldn't encode request: %w", err)
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://chancery"+path, &content)
+	request, err := http.NewRequestWithContext(ctx, method, c.base+Prefix+path, &content)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't make request: %w", err)
+	}
+	if c.token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
 	}
 	answer, err := c.http.Do(request)
 	if err != nil {

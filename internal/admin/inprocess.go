@@ -19,6 +19,7 @@ func InProcess(handler http.Handler, release func() error) *Client {
 		_ = server.Serve(listener)
 	}()
 	return &Client{
+		base: localBase,
 		http: &http.Client{Transport: &http.Transport{DialContext: listener.dial}},
 		close: func() error {
 			err := server.Close()

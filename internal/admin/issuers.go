@@ -45,5 +45,5 @@ func (a *api) listIssuers(r *http.Request) (any, error) {
 
 // Issuers lists every issuing certificate that has ever been in use.
 func (c *Client) Issuers(ctx context.Context) iter.Seq2[Issuer, error] {
-	return pages[Issuer](ctx, c, "/v1/issuers", url.Values{}, 0)
+	return pages[Issuer](ctx, c, "/issuers", url.Values{}, 0)
 }

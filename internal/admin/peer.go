@@ -2,9 +2,7 @@ package admin
 
 import (
 	"context"
-	"log/slog"
 	"net"
-	"net/http"
 )
 
 type peerKey struct{}
@@ -20,14 +18,10 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
-// Requester names the operator in the audit trail: who is at the other end of
-// the socket, if that is known.
-func Requester(ctx context.Context) slog.Attr {
-	peer, ok := ctx.Value(peerKey{}).(string)
-	if !ok {
-		peer = "operator"
+// peer is who is at the other end of the socket, if that is known.
+func peer(ctx context.Context) string {
+	if known, ok := ctx.Value(peerKey{}).(string); ok {
+		return known
 	}
-	return slog.String("requester", peer)
+	return "operator"
 }
-
-func who(r *http.Request) slog.Attr { return Requester(r.Context()) }

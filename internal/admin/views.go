@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"slices"
 	"time"
 
 	"chancery/internal/failure"
@@ -18,6 +19,8 @@ type Certificate struct {
 	Serial      string     `json:"serial"` // 40 lower-case hexadecimal digits
 	Issuer      string     `json:"issuer"`
 	Names       []string   `json:"names"`
+	Subject     string     `json:"subject,omitempty"` // when it says more than the names
+	Service     string     `json:"service,omitempty"` // the id of all that have the same names
 	Profile     string     `json:"profile"`
 	Account     string     `json:"account,omitempty"`
 	Order       string     `json:"order,omitempty"`
@@ -28,9 +31,13 @@ type Certificate struct {
 	NotAfter    time.Time  `json:"not_after"`
 	Issued      time.Time  `json:"issued"`
 	RevokedAt   *time.Time `json:"revoked_at,omitempty"`
-	Reason      string     `json:"reason,omitempty"` // by its name in RFC 5280
-	Fingerprint string     `json:"fingerprint"`      // SHA-256 in hexadecimal
-	PEM         string     `json:"pem,omitempty"`    // when shown, not when listed
+	Reason      string     `json:"reason,omitempty"`       // by its name in RFC 5280
+	Fingerprint string     `json:"fingerprint"`            // SHA-256 in hexadecimal
+	KeyHash     string     `json:"key_hash,omitempty"`     // SHA-256 of the SubjectPublicKeyInfo
+	Replaces    string     `json:"replaces,omitempty"`     // serial of what it was asked for in place of
+	ReplacedBy  string     `json:"replaced_by,omitempty"`  // serial; when shown, like all that follows
+	RenewedFrom string     `json:"renewed_from,omitempty"` // serial of the one before of the same names, when it replaces none
+	PEM         string     `json:"pem,omitempty"`
 }
 
 // Order is an ACME order.
@@ -154,6 +161,13 @@ func viewCertificate(c *store.Certificate, now time.Time) Certificate {
 		Profile: c.Profile, Account: c.AccountID, Requester: c.Requester, Rule: c.Rule,
 		Status: string(c.Status(now)), NotBefore: c.NotBefore, NotAfter: c.NotAfter, Issued: c.Issued,
 		Fingerprint: hex.EncodeToString(c.Fingerprint[:]),
+		Subject:     c.Subject, Service: store.ServiceID(slices.Clone(c.Identifiers)),
+	}
+	if c.KeyHash != [32]byte{} {
+		view.KeyHash = hex.EncodeToString(c.KeyHash[:])
+	}
+	if c.Replaces != nil {
+		view.Replaces = c.Replaces.Serial.String()
 	}
 	if c.Owner.Kind == store.OwnerOrder {
 		view.Order = c.Owner.ID

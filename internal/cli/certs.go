@@ -1,69 +1,115 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"chancery/internal/admin"
+	"chancery/internal/inventory"
 )
 
 func newCerts(a *app) *cobra.Command {
-	return newGroup("certs", "List and show the certificates that were issued", newCertsList(a), newCertsShow(a))
+	return newGroup("certs", "List, show, count and revoke the certificates that were issued",
+		newCertsList(a), newCertsShow(a), newCertsCount(a), newCertsRevoke(a))
 }
 
 func newCertsList(a *app) *cobra.Command {
-	var filter admin.CertificateFilter
-	var expires string
-	var asJSON bool
+	var selected queryFlags
+	var asJSON, asCSV bool
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List certificates, newest first",
-		Example: `  chancery certs list --name www.corp.example
-  chancery certs list --expires-before 30d --status valid --json`,
+		Long: `List certificates, newest first. What several flags say must all hold.
+
+--json and --csv write everything that is selected, however much it is, without
+keeping it in memory.`,
+		Example: `  chancery certs list --name '**.corp.example' --status valid
+  chancery certs list --expires-before 30d --status valid --json
+  chancery certs list --revoked-after -7d --csv`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.certsBefore(&filter, expires, limit); err != nil {
+			query, err := selected.resolve(time.Now())
+			switch {
+			case err != nil:
 				return err
+			case limit < 0:
+				return usagef("--limit is %d; give 0 for all, or a number above it", limit)
+			case asJSON && asCSV:
+				return usagef("give --json or --csv, not both")
 			}
-			filter.Account = idOf(filter.Account)
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
-				found := c.Certificates(cmd.Context(), filter, limit)
-				if asJSON {
-					return printArray(a.Out, found)
+				if err := findService(cmd.Context(), c, &query); err != nil {
+					return err
 				}
-				return printTable(a.Out, a.Err, "SERIAL STATUS EXPIRES PROFILE NAMES", found, certificateRow)
+				return a.printCertificates(c.Certificates(cmd.Context(), query, limit), asJSON, asCSV)
 			})
 		},
 	}
-	flags := cmd.Flags()
-	flags.StringVar(&filter.Name, "name", "", "only those that carry this DNS name or address")
-	flags.StringVar(&filter.Account, "account", "", "only this ACME account's")
-	flags.StringVar(&filter.Profile, "profile", "", "only of this profile")
-	flags.StringVar(&filter.Status, "status", "", "only with this status: valid, expired, revoked or abandoned")
-	flags.StringVar(&expires, "expires-before", "", "only those that expire before a time: a date, an RFC 3339 time, or 30d")
-	flags.IntVar(&limit, "limit", 0, "at most so many; 0 for all")
-	flags.BoolVar(&asJSON, "json", false, "print a JSON array")
-	statuses := cobra.FixedCompletions([]cobra.Completion{"valid", "expired", "revoked", "abandoned"}, cobra.ShellCompDirectiveNoFileComp)
-	_ = cmd.RegisterFlagCompletionFunc("status", statuses) // fails only for flags there are not
+	selected.add(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 for all")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	cmd.Flags().BoolVar(&asCSV, "csv", false, "print CSV with a header line")
 	return cmd
 }
 
-func (a *app) certsBefore(filter *admin.CertificateFilter, expires string, limit int) (err error) {
-	if limit < 0 {
-		return usagef("--limit is %d; give 0 for all, or a number above it", limit)
+func (a *app) printCertificates(list iter.Seq2[admin.Certificate, error], asJSON, asCSV bool) error {
+	switch {
+	case asJSON:
+		return printArray(a.Out, list)
+	case asCSV:
+		return admin.WriteCSV(a.Out, list)
+	default:
+		return printTable(a.Out, a.Err, "SERIAL STATUS EXPIRES PROFILE NAMES", list, certificateRow)
 	}
-	if expires != "" {
-		filter.ExpiresBefore, err = parseTime(expires, time.Now())
-	}
-	return err
 }
 
 func certificateRow(c admin.Certificate) []string {
 	return []string{c.Serial, c.Status, when(c.NotAfter), c.Profile, listed(c.Names)}
+}
+
+func newCertsCount(a *app) *cobra.Command {
+	var selected queryFlags
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "count",
+		Short: "Count certificates by their status",
+		Long: `Count certificates by their status. That takes the same time for any number of
+certificates, as long as nothing but --issuer and --profile is given.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			query, err := selected.resolve(time.Now())
+			if err != nil {
+				return err
+			}
+			return a.withClient(cmd.Context(), func(c *admin.Client) error {
+				return a.countCertificates(cmd.Context(), c, query, asJSON)
+			})
+		},
+	}
+	selected.add(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) countCertificates(ctx context.Context, c *admin.Client, query inventory.Query, asJSON bool) error {
+	if err := findService(ctx, c, &query); err != nil {
+		return err
+	}
+	counts, err := c.CountCertificates(ctx, query)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return printJSON(a.Out, counts)
+	}
+	return printFields(a.Out, "valid", fmt.Sprint(counts.Valid), "expired", fmt.Sprint(counts.Expired),
+		"revoked", fmt.Sprint(counts.Revoked), "abandoned", fmt.Sprint(counts.Abandoned))
 }
 
 func newCertsShow(a *app) *cobra.Command {
@@ -93,6 +139,7 @@ func (a *app) showCertificate(c admin.Certificate) error {
 	if err := printFields(a.Out,
 		"serial", c.Serial,
 		"names", strings.Join(c.Names, " "),
+		"subject", c.Subject,
 		"status", c.Status,
 		"valid from", when(c.NotBefore),
 		"valid until", when(c.NotAfter),
@@ -104,7 +151,12 @@ func (a *app) showCertificate(c admin.Certificate) error {
 		"order", c.Order,
 		"rule", c.Rule,
 		"issuer", c.Issuer,
+		"service", c.Service,
+		"replaces", c.Replaces,
+		"renewed from", c.RenewedFrom,
+		"replaced by", c.ReplacedBy,
 		"SHA-256", c.Fingerprint,
+		"key SHA-256", c.KeyHash,
 	); err != nil {
 		return err
 	}

@@ -64,11 +64,25 @@ func newIssuerList(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
-	return cmd
+	return a.reaching(cmd)[0]
 }
 
-// listIssuers puts together what the directory and the inventory know.
-func (a *app) listIssuers(ctx context.Context) ([]listedIssuer, error) {
+// listIssuers puts together what the directory, if it is on this machine, and
+// the inventory know.
+func (a *app) listIssuers(ctx context.Context) (list []listedIssuer, err error) {
+	if a.remote == (remoteFlags{}) {
+		if list, err = a.listGenerations(); err != nil {
+			return nil, err
+		}
+	}
+	err = a.withClient(ctx, func(client *admin.Client) error {
+		list, err = withCounts(list, client.Issuers(ctx))
+		return err
+	})
+	return list, err
+}
+
+func (a *app) listGenerations() ([]listedIssuer, error) {
 	c, err := a.offlineConfig()
 	if err != nil {
 		return nil, err
@@ -87,11 +101,7 @@ func (a *app) listIssuers(ctx context.Context) ([]listedIssuer, error) {
 			list = append(list, viewGeneration(name, generation, i == len(generations)-1))
 		}
 	}
-	err = a.withClient(ctx, func(client *admin.Client) error {
-		list, err = withCounts(list, client.Issuers(ctx))
-		return err
-	})
-	return list, err
+	return list, nil
 }
 
 // withCounts adds how many certificates each issuer has, and the issuers that

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -13,7 +14,8 @@ import (
 
 	"golang.org/x/term"
 
-	"chancery/internal/duration"
+	"chancery/internal/admin"
+	"chancery/internal/inventory"
 )
 
 // printJSON writes one value for scripts.
@@ -26,27 +28,11 @@ func printJSON(w io.Writer, value any) error {
 
 // printArray writes a listing for scripts, as one array, one item at a time.
 func printArray[T any](w io.Writer, items iter.Seq2[T, error]) error {
-	separator := "["
-	for item, err := range items {
-		if err != nil {
-			return err
-		}
-		text, err := json.Marshal(item)
-		if err != nil {
-			return fmt.Errorf("couldn't encode: %w", err)
-		}
-		if _, err := fmt.Fprintf(w, "%s\n%s", separator, text); err != nil {
-			return fmt.Errorf("couldn't write: %w", err)
-		}
-		separator = ","
-	}
-	if separator == "[" {
-		_, err := fmt.Fprintln(w, "[]")
-		return err
-	}
-	_, err := fmt.Fprintln(w, "\n]")
-	return err
+	return admin.WriteArray(w, items)
 }
+
+// tableChunk is how many rows are kept to find out how wide columns are.
+const tableChunk = 1000
 
 // printTable writes a listing for people; an empty one says so on stderr.
 func printTable[T any](w, stderr io.Writer, header string, items iter.Seq2[T, error], row func(T) []string) error {
@@ -61,6 +47,11 @@ func printTable[T any](w, stderr io.Writer, header string, items iter.Seq2[T, er
 		}
 		count++
 		fmt.Fprintln(table, strings.Join(row(item), "\t"))
+		if count%tableChunk == 0 {
+			if err := table.Flush(); err != nil {
+				return err
+			}
+		}
 	}
 	if count == 0 {
 		fmt.Fprintln(stderr, "none")
@@ -104,20 +95,18 @@ func listed(names []string) string {
 	return fmt.Sprintf("%s +%d", strings.Join(names[:shown], " "), len(names)-shown)
 }
 
-// parseTime reads a moment: RFC 3339, a date (at midnight UTC), or a duration
-// from now.
+// parseTime reads a moment: RFC 3339, a date (at midnight UTC), or a span from
+// now on, as in 30d, or back, as in -7d.
 func parseTime(text string, now time.Time) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
+	t, err := inventory.ParseTime(text, now)
+	if err != nil {
+		return t, &usageError{err: err}
 	}
-	if t, err := time.Parse(time.DateOnly, text); err == nil {
-		return t, nil
-	}
-	if d, err := duration.Parse(text); err == nil {
-		return now.Add(d.Std()), nil
-	}
-	return time.Time{}, usagef("%q is no time; write 2027-01-31, 2027-01-31T12:00:00Z, or 30d for thirty days from now", text)
+	return t, nil
 }
+
+// sortedKeys are the keys of a map in their order.
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // isTerminal reports whether a stream is a terminal.
 func isTerminal(stream any) bool {

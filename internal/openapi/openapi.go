@@ -162,14 +162,23 @@ func (b *builder) parameters(r Route) []any {
 	if r.Query == nil {
 		return list
 	}
-	t := reflect.TypeOf(r.Query)
+	return append(list, b.inQuery(reflect.TypeOf(r.Query))...)
+}
+
+func (b *builder) inQuery(t reflect.Type) []any {
+	var list []any
 	for i := range t.NumField() {
-		name, _, ok := member(t.Field(i))
+		field := t.Field(i)
+		if field.Anonymous {
+			list = append(list, b.inQuery(field.Type)...)
+			continue
+		}
+		name, _, ok := member(field)
 		if !ok {
 			continue
 		}
-		parameter := map[string]any{"name": name, "in": "query", "schema": b.schema(t.Field(i).Type)}
-		if doc := t.Field(i).Tag.Get("doc"); doc != "" {
+		parameter := map[string]any{"name": name, "in": "query", "schema": b.schema(field.Type)}
+		if doc := field.Tag.Get("doc"); doc != "" {
 			parameter["description"] = doc
 		}
 		list = append(list, parameter)

@@ -1,0 +1,169 @@
+package admin
+
+import (
+	"net/http"
+
+	"chancery/internal/inventory"
+	"chancery/internal/openapi"
+)
+
+// Prefix is where the API lies, on admin.sock and on the HTTPS listener.
+const Prefix = "/api/v1/admin"
+
+// Routes lists all operations, for those who describe the API.
+func Routes() []openapi.Route {
+	table := (&api{}).routes()
+	list := make([]openapi.Route, len(table))
+	for i := range table {
+		list[i] = table[i].Route
+	}
+	return list
+}
+
+// paging are the parameters of a listing.
+type paging struct {
+	After string `json:"after,omitempty"` // the "next" of the page before
+	Limit int    `json:"limit,omitempty"` // at most so many in a page: 500 when left out, 5000 at most
+}
+
+// The parameters of listings.
+type (
+	certificatePaging struct {
+		inventory.Query
+		paging
+	}
+	servicePaging struct {
+		inventory.ServiceQuery
+		paging
+	}
+	orderPaging struct {
+		Account string `json:"account,omitempty"`
+		paging
+	}
+	accountPaging struct {
+		EAB string `json:"eab,omitempty"`
+		paging
+	}
+	exportFormat struct {
+		inventory.Query
+		Format string `json:"format,omitempty"` // json, jsonl or csv
+	}
+	ofAccount struct {
+		Account string `json:"account,omitempty"`
+	}
+)
+
+// route is an operation and what serves it. Its Role is the least that may use
+// it.
+type route struct {
+	openapi.Route
+	serve http.Handler
+}
+
+func get(path string, role Role, summary string, query, result any, serve http.Handler) route {
+	return newRoute(http.MethodGet, path, role, summary, query, nil, result, serve)
+}
+
+func post(path string, role Role, summary string, body, result any, serve http.Handler) route {
+	return newRoute(http.MethodPost, path, role, summary, nil, body, result, serve)
+}
+
+func newRoute(method, path string, role Role, summary string, query, body, result any, serve http.Handler) route {
+	return route{openapi.Route{
+		Method: method, Path: Prefix + path, Summary: summary, Query: query, Request: body, Response: result,
+		Errors: []int{
+			http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
+			http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable,
+		},
+		Role: string(role),
+	}, serve}
+}
+
+// routes are all that the API serves; there is no other way in.
+func (a *api) routes() []route {
+	return append(append(append(a.inventoryRoutes(), a.acmeRoutes()...), a.serverRoutes()...), append(a.tokenRoutes(), a.provisionerRoutes()...)...)
+}
+
+func (a *api) inventoryRoutes() []route {
+	return []route{
+		get("/certificates", Viewer, "List certificates, newest first",
+			certificatePaging{}, page[Certificate]{}, endpoint(a.listCertificates)),
+		get("/certificates/count", Viewer, "Count certificates by their status",
+			inventory.Query{}, CertificateCounts{}, endpoint(a.countCertificates)),
+		get("/certificates/export", Viewer, "Send all certificates that a query selects",
+			exportFormat{}, []byte(nil), http.HandlerFunc(a.exportCertificates)),
+		get("/certificates/{serial}", Viewer, "Show a certificate, by serial number or SHA-256 fingerprint",
+			nil, Certificate{}, endpoint(a.showCertificate)),
+		post("/certificates/{serial}/revoke", Operator, "Revoke a certificate",
+			revocation{}, Certificate{}, endpoint(a.revokeCertificate)),
+		post("/certificates/revoke", Operator, "Revoke all certificates that a query selects, or show which",
+			BulkRevocation{}, BulkRevoked{}, http.HandlerFunc(a.revokeCertificates)),
+		get("/services", Viewer, "List services: the certificates of the same names, one after the other",
+			servicePaging{}, page[Service]{}, endpoint(a.listServices)),
+		get("/services/{id}", Viewer, "Show a service, by id or by one of its names",
+			nil, Service{}, endpoint(a.showService)),
+		get("/issuers", Viewer, "List what signs, and what has signed",
+			nil, page[Issuer]{}, endpoint(a.listIssuers)),
+		get("/incidents", Viewer, "List incidents, newest first",
+			nil, page[Incident]{}, endpoint(a.listIncidents)),
+		post("/incidents", Operator, "Have the clients of certificates renew them early",
+			NewIncident{}, Incident{}, endpoint(a.openIncident)),
+		get("/incidents/{id}", Viewer, "Show an incident, and how many certificates have been renewed",
+			nil, Incident{}, endpoint(a.showIncident)),
+		get("/incidents/{id}/remaining", Viewer, "List the certificates of an incident that have not been renewed",
+			paging{}, page[Certificate]{}, endpoint(a.listRemaining)),
+		post("/incidents/{id}/close", Operator, "Close an incident",
+			nil, Incident{}, endpoint(a.closeIncident)),
+	}
+}
+
+func (a *api) acmeRoutes() []route {
+	return []route{
+		get("/orders", Viewer, "List ACME orders, newest first",
+			orderPaging{}, page[Order]{}, endpoint(a.listOrders)),
+		get("/orders/{id}", Viewer, "Show an order, with the transcript of each validation",
+			nil, Order{}, endpoint(a.showOrder)),
+		get("/accounts", Viewer, "List ACME accounts, newest first",
+			accountPaging{}, page[Account]{}, endpoint(a.listAccounts)),
+		get("/accounts/{id}", Viewer, "Show an account",
+			nil, Account{}, endpoint(a.showAccount)),
+		post("/accounts/{id}/deactivate", Operator, "Close an account for good",
+			nil, Account{}, endpoint(a.closeAccount)),
+		get("/eab", Viewer, "List the keys for external account binding, without their secrets",
+			nil, page[Binding]{}, endpoint(a.listBindings)),
+		post("/eab", Operator, "Make a key; this answer is the only one with its secret",
+			NewBinding{}, Binding{}, endpoint(a.createBinding)),
+		get("/eab/{kid}", Viewer, "Show a key and what it grants",
+			nil, Binding{}, endpoint(a.showBinding)),
+		newRoute(http.MethodPatch, "/eab/{kid}", Operator, "Change a key and what it grants",
+			nil, BindingChange{}, Binding{}, endpoint(a.updateBinding)),
+		post("/eab/{kid}/revoke", Operator, "End a key",
+			nil, Binding{}, endpoint(a.revokeBinding)),
+		post("/policy/test", Viewer, "Ask whether names would be issued, and by which rule",
+			PolicyQuestion{}, PolicyAnswer{}, endpoint(a.testPolicy)),
+		get("/limits", Viewer, "Show the limits in force, or how much of them an account has used",
+			ofAccount{}, Limits{}, endpoint(a.showLimits)),
+	}
+}
+
+func (a *api) serverRoutes() []route {
+	return []route{
+		get("/status", Viewer, "Say how the server does",
+			nil, Status{}, endpoint(a.status)),
+		post("/reload", Admin, "Read the configuration again",
+			nil, Reloaded{}, endpoint(a.reload)),
+		get("/backup", Admin, "Send a backup of the whole CA, with its keys",
+			nil, []byte(nil), http.HandlerFunc(a.backup)),
+	}
+}
+
+func (a *api) tokenRoutes() []route {
+	return []route{
+		get("/tokens", Admin, "List the tokens for this API, without their secrets",
+			nil, page[Token]{}, endpoint(a.listTokens)),
+		post("/tokens", Admin, "Make a token; this answer is the only one with its secret",
+			NewToken{}, Token{}, endpoint(a.createToken)),
+		post("/tokens/{id}/revoke", Admin, "End a token",
+			nil, Token{}, endpoint(a.revokeToken)),
+	}
+}
