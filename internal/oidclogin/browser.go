@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -41,8 +42,8 @@ func Browser(ctx context.Context, config Config) (idToken string, err error) {
 		return "", errors.Join(err, listener.Close())
 	}
 	server := &http.Server{Handler: a, ReadHeaderTimeout: requestTime, MaxHeaderBytes: 64 << 10}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(listener) }) // it ends when it is told to
 	a.show(ctx)
 	idToken, err = a.wait(ctx)
 
@@ -53,7 +54,7 @@ func Browser(ctx context.Context, config Config) (idToken string, err error) {
 	if server.Shutdown(ending) != nil {
 		_ = server.Close()
 	}
-	<-served
+	serving.Wait()
 	return idToken, err
 }
 

@@ -184,7 +184,7 @@ func (l *login) post(ctx context.Context, address string, form url.Values, into 
 // provider names is an *oauthError.
 func (l *login) send(request *http.Request, into any) error {
 	request.Header.Set("Accept", "application/json")
-	answer, err := l.Client.Do(request)
+	answer, err := l.Client.Do(request) //nolint:gosec // to the provider that the person's CA names
 	if err != nil {
 		return fmt.Errorf("couldn't ask the provider: %w: %w", errUnreachable, err)
 	}

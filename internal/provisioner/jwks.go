@@ -253,39 +253,46 @@ func (s jsonSource) get(ctx context.Context, address string) ([]byte, time.Durat
 		return nil, 0, fmt.Errorf("couldn't fetch %s: %w", address, err)
 	}
 	request.Header.Set("Accept", "application/json, application/jwk-set+json")
-	answer, body, err := s.do(request)
+	got, err := s.do(request)
 	if err != nil {
 		return nil, 0, err
 	}
-	if answer.StatusCode != http.StatusOK {
-		return nil, 0, fmt.Errorf("couldn't fetch %s: it answered %d", address, answer.StatusCode)
+	if got.status != http.StatusOK {
+		return nil, 0, fmt.Errorf("couldn't fetch %s: it answered %d", address, got.status)
 	}
-	return body, freshFor(answer.Header.Get("Cache-Control")), nil
+	return got.body, freshFor(got.cacheControl), nil
 }
 
-// do sends a request and reads its answer, whatever the status is.
-func (s jsonSource) do(request *http.Request) (*http.Response, []byte, error) {
-	fail := func(err error) (*http.Response, []byte, error) {
-		return nil, nil, fmt.Errorf("couldn't fetch %s: %w", request.URL, err)
+// answer is a server's answer, with whatever status.
+type answer struct {
+	status       int
+	cacheControl string
+	body         []byte
+}
+
+// do sends a request and reads its answer.
+func (s jsonSource) do(request *http.Request) (*answer, error) {
+	fail := func(err error) (*answer, error) {
+		return nil, fmt.Errorf("couldn't fetch %s: %w", request.URL, err)
 	}
 	if s.authorize != nil {
 		if err := s.authorize(request); err != nil {
 			return fail(err)
 		}
 	}
-	answer, err := s.client.Do(request)
+	response, err := s.client.Do(request) //nolint:gosec // to where the operator says, or the issuer they trust
 	if err != nil {
 		return fail(err)
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, fetchLargest+1))
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, fetchLargest+1))
 	if err == nil && len(body) > fetchLargest {
 		err = fmt.Errorf("it answered with more than %d octets", fetchLargest)
 	}
 	if err != nil {
 		return fail(err)
 	}
-	return answer, body, nil
+	return &answer{response.StatusCode, response.Header.Get("Cache-Control"), body}, nil
 }
 
 // freshFor is how long an answer may be kept (RFC 9111 §5.2.2), within bounds.

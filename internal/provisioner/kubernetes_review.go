@@ -76,21 +76,21 @@ func (r *reviewer) ask(ctx context.Context, review tokenReview) (reviewStatus, e
 		return reviewStatus{}, fmt.Errorf("couldn't write the review: %w", err)
 	}
 	address := r.server + "/apis/" + reviewVersion + "/tokenreviews"
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body)) //nolint:gosec // the operator's choice
 	if err != nil {
 		return reviewStatus{}, fmt.Errorf("couldn't ask %s: %w", address, err)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
-	answer, text, err := r.source.do(request)
+	got, err := r.source.do(request)
 	if err != nil {
 		return reviewStatus{}, err
 	}
-	if answer.StatusCode != http.StatusCreated && answer.StatusCode != http.StatusOK {
-		return reviewStatus{}, fmt.Errorf("couldn't ask %s: it answered %d; may the service account create tokenreviews?", address, answer.StatusCode)
+	if got.status != http.StatusCreated && got.status != http.StatusOK {
+		return reviewStatus{}, fmt.Errorf("couldn't ask %s: it answered %d; may the service account create tokenreviews?", address, got.status)
 	}
 	var answered tokenReview
-	if err := json.Unmarshal(text, &answered); err != nil {
+	if err := json.Unmarshal(got.body, &answered); err != nil {
 		return reviewStatus{}, fmt.Errorf("couldn't read the answer of %s: %w", address, err)
 	}
 	if answered.APIVersion != reviewVersion || answered.Kind != reviewKind {

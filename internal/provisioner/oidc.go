@@ -145,7 +145,7 @@ func (o *oidc) checkClient(signed *jwt) error {
 	return nil
 }
 
-// names is the user's address. One that the provider has not verified proves
+// names is the user's address, unless the spec gives the names. One that the provider has not verified proves
 // nothing: anybody may have typed it. Expressions find it under another name,
 // so that nobody uses it without knowing.
 func (o *oidc) names(claims expr.Claims) ([]identifier.Identifier, error) {
@@ -158,24 +158,22 @@ func (o *oidc) names(claims expr.Claims) ([]identifier.Identifier, error) {
 		delete(claims, "email")
 		claims["unverified_email"] = address
 	}
-	switch {
-	case !verified || address == "":
-		if o.named && len(o.domains) == 0 {
-			return nil, nil
-		}
+	if o.named && len(o.domains) == 0 {
+		return nil, nil
+	}
+	if !verified || address == "" {
 		return nil, unauthorized(`the token has no verified email address ("email" and "email_verified": true); ask for the scope email, have the provider verify the address, or set names in the provisioner`)
-	case len(o.domains) > 0:
-		_, domain, _ := strings.Cut(address, "@")
-		if !slices.Contains(o.domains, strings.ToLower(domain)) {
-			return nil, unauthorized("the address %.100q is not in %s", address, strings.Join(o.domains, " or "))
-		}
+	}
+	_, domain, _ := strings.Cut(address, "@")
+	if len(o.domains) > 0 && !slices.Contains(o.domains, strings.ToLower(domain)) {
+		return nil, unauthorized("the address %.100q is not in %s", address, strings.Join(o.domains, " or "))
+	}
+	if o.named {
+		return nil, nil
 	}
 	name, err := identifier.Parse(identifier.Email, address)
-	if err != nil && !o.named {
-		return nil, unauthorized("the address %.100q can't be in a certificate: %v", address, err)
-	}
 	if err != nil {
-		return nil, nil
+		return nil, unauthorized("the address %.100q can't be in a certificate: %v", address, err)
 	}
 	return []identifier.Identifier{name}, nil
 }

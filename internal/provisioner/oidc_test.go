@@ -1,6 +1,7 @@
 package provisioner
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -64,14 +65,7 @@ func TestOIDCTakesWhatProvidersMake(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			clock, i := newTestTime(), newTestIssuer(t)
-			if test.alg == "" {
-				test.alg = jose.ES256
-			}
-			if test.kid == "" {
-				test.kid = "second"
-			}
-			i.add(t, strings.Trim(test.kid, "-"), test.alg)
-			token := ""
+			i.add(t, strings.Trim(cmp.Or(test.kid, "second"), "-"), cmp.Or(test.alg, jose.ES256))
 			signer := i.keys[1]
 			if test.issuer != nil {
 				i.set(func() { test.issuer(i) })
@@ -80,16 +74,14 @@ func TestOIDCTakesWhatProvidersMake(t *testing.T) {
 			if test.spec != nil {
 				test.spec(&spec)
 			}
-			token = signWith(t, signer, "JWT", with(i.user(clock), test.claims))
+			token := signWith(t, signer, "JWT", with(i.user(clock), test.claims))
 			identity, err := compile(t, spec, testDeps(t, clock)).Verify(t.Context(), token)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if test.names == "" {
-				test.names = "[email:ann@corp.example]"
-			}
-			if got := fmt.Sprint(identity.Names); got != test.names || identity.Subject != "248289761001" {
-				t.Errorf("names %s of %q; want %s", got, identity.Subject, test.names)
+			want := cmp.Or(test.names, "[email:ann@corp.example]")
+			if got := fmt.Sprint(identity.Names); got != want || identity.Subject != "248289761001" {
+				t.Errorf("names %s of %q; want %s", got, identity.Subject, want)
 			}
 			if want := clock.Now().Add(time.Hour + time.Minute); identity.Spend == "" || !identity.SpendUntil.Equal(want) {
 				t.Errorf("spends %q until %v; want something until %v", identity.Spend, identity.SpendUntil, want)
@@ -213,7 +205,7 @@ func TestOIDCSpends(t *testing.T) {
 		}
 		return identity.Spend
 	}
-	if spends(nil) != spends(nil) { // ECDSA signs the same differently each time
+	if first, second := spends(nil), spends(nil); first != second { // ECDSA signs the same differently each time
 		t.Error("one token is two things to spend")
 	}
 	if spends(map[string]any{"jti": "a"}) != spends(map[string]any{"jti": "a", "groups": "x"}) {

@@ -40,7 +40,7 @@ type Provider struct {
 	address string
 	users   map[string]User
 	server  *http.Server
-	served  chan error
+	serving sync.WaitGroup
 
 	mu       sync.Mutex
 	keys     []*signingKey // the last one signs
@@ -80,8 +80,8 @@ func (p *Provider) Run(t testing.TB) {
 		t.Fatal(err)
 	}
 	p.server = &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
-	p.served = make(chan error, 1)
-	go func(server *http.Server, served chan error) { served <- server.Serve(listener) }(p.server, p.served)
+	server := p.server
+	p.serving.Go(func() { _ = server.Serve(listener) }) // it ends when it is closed
 }
 
 // Stop ends the provider and all its connections. It may be called again.
@@ -91,7 +91,7 @@ func (p *Provider) Stop() {
 	}
 	p.Stall(false)
 	_ = p.server.Close()
-	<-p.served
+	p.serving.Wait()
 	p.server = nil
 }
 

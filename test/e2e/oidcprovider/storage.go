@@ -91,7 +91,7 @@ func (client) LoginURL(id string) string           { return "/login?id=" + id }
 func (client) AccessTokenType() op.AccessTokenType { return op.AccessTokenTypeBearer }
 func (client) IDTokenLifetime() time.Duration      { return time.Hour }
 func (client) DevMode() bool                       { return false }
-func (client) RestrictAdditionalIdTokenScopes() func([]string) []string {
+func (client) RestrictAdditionalIdTokenScopes() func([]string) []string { //nolint:revive // the engine calls it so
 	return slices.Clone[[]string]
 }
 func (client) RestrictAdditionalAccessTokenScopes() func([]string) []string {
