@@ -18,12 +18,13 @@ import (
 
 // PolicyQuestion asks whether names would be issued.
 type PolicyQuestion struct {
-	Names   []string `json:"names"` // DNS names, addresses, or TYPE:VALUE, as in email:a@example.corp
-	Account string   `json:"account,omitempty"`
-	Grant   string   `json:"grant,omitempty"`   // a key's identifier or name
-	Profile string   `json:"profile,omitempty"` // "" for the default one
-	Door    string   `json:"door,omitempty"`    // "" for acme
-	KeyType string   `json:"key_type,omitempty"`
+	Names       []string `json:"names"` // DNS names, addresses, or TYPE:VALUE, as in email:a@example.corp
+	Account     string   `json:"account,omitempty"`
+	Provisioner string   `json:"provisioner,omitempty"`
+	Grant       string   `json:"grant,omitempty"`   // a key's identifier or name
+	Profile     string   `json:"profile,omitempty"` // "" for the default one
+	Door        string   `json:"door,omitempty"`    // "" for token with a provisioner, and acme without
+	KeyType     string   `json:"key_type,omitempty"`
 }
 
 // PolicyAnswer says which rule decided.
@@ -67,7 +68,13 @@ func (a *api) testPolicy(r *http.Request) (any, error) {
 
 // question is the one that a door would ask.
 func (a *api) question(ctx context.Context, asked PolicyQuestion) (q policy.Question, err error) {
-	q = policy.Question{Door: cmp.Or(asked.Door, "acme"), AccountID: asked.Account, KeyType: asked.KeyType}
+	q = policy.Question{Door: cmp.Or(asked.Door, "acme"), AccountID: asked.Account, Provisioner: asked.Provisioner, KeyType: asked.KeyType}
+	if asked.Provisioner != "" {
+		q.Door = cmp.Or(asked.Door, "token")
+	}
+	if q.Door == "acme" && q.Provisioner != "" || q.Door == "token" && q.AccountID != "" {
+		return q, failure.New(failure.Malformed, "accounts are at the door acme, and provisioners at the door token")
+	}
 	if !slices.Contains(policy.Doors(), q.Door) {
 		return q, failure.New(failure.Malformed, "there is no door %.40q; there is %s", q.Door, strings.Join(policy.Doors(), ", "))
 	}

@@ -43,9 +43,10 @@ NAME is a DNS name, an address, or as in email:a@corp and uri:spiffe://corp/a.`,
 		},
 	}
 	cmd.Flags().StringVar(&question.Account, "account", "", "the ACME account that asks, with its grant")
+	cmd.Flags().StringVar(&question.Provisioner, "provisioner", "", "the provisioner whose token is presented")
 	cmd.Flags().StringVar(&question.Grant, "grant", "", "the grant of who asks: an EAB key's identifier or name")
 	cmd.Flags().StringVar(&question.Profile, "profile", "", "the profile (default that of the configuration)")
-	cmd.Flags().StringVar(&question.Door, "door", "", "the door that is asked (default acme)")
+	cmd.Flags().StringVar(&question.Door, "door", "", "the door that is asked (default acme, or token with --provisioner)")
 	cmd.Flags().StringVar(&question.KeyType, "key-type", "", "the type of the key, as in P-256 (default any)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

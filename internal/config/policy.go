@@ -18,7 +18,7 @@ func (l *loader) compilePolicy() {
 	}
 	for _, r := range c.Policy.Rules {
 		spec.Rules = append(spec.Rules, policy.RuleSpec{
-			Name: r.Name, Doors: r.Doors, Grants: r.Grants, Accounts: r.Accounts, Profiles: r.Profiles,
+			Name: r.Name, Doors: r.Doors, Provisioners: r.Provisioners, Grants: r.Grants, Accounts: r.Accounts, Profiles: r.Profiles,
 			Allow: r.Allow, Deny: r.Deny, KeyTypes: r.KeyTypes, MaxValidity: r.MaxValidity.Std(), Times: r.Times,
 		})
 	}

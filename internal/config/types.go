@@ -282,6 +282,9 @@ type Rule struct {
 	// The doors it is about: acme, token. Empty for all.
 	Doors []string `yaml:"doors" json:"doors,omitempty"`
 
+	// The provisioners it is about, which are at the door token. Empty for all requesters.
+	Provisioners []string `yaml:"provisioners" json:"provisioners,omitempty"`
+
 	// The grants it is about, by the names or identifiers of their keys. Empty for all requesters.
 	Grants []string `yaml:"grants" json:"grants,omitempty"`
 

@@ -15,13 +15,15 @@ func BenchmarkDecide(b *testing.B) {
 	spec := policy.Spec{DenyByDefault: true}
 	for i := range ruleCount {
 		r := policy.RuleSpec{Allow: []string{fmt.Sprintf("**.t%d.corp", i), fmt.Sprintf("10.%d.%d.0/24", i/256%256, i%256)}}
-		switch i % 4 {
+		switch i % 5 {
 		case 1:
 			r.Deny = []string{fmt.Sprintf("secret%d.corp", i), fmt.Sprintf("*.no%d.corp", i)}
 		case 2:
 			r.Grants = []string{fmt.Sprintf("g%d", i%grantCount)}
 		case 3:
 			r.Allow, r.Profiles = []string{"**.common.corp"}, []string{fmt.Sprintf("p%d", i%8)}
+		case 4:
+			r.Allow, r.Provisioners = []string{"**.tokens.corp"}, []string{fmt.Sprintf("v%d", i)}
 		}
 		spec.Rules = append(spec.Rules, r)
 	}
@@ -42,11 +44,14 @@ func BenchmarkDecide(b *testing.B) {
 		question func(i int) policy.Question
 	}{
 		{"rules", func(i int) policy.Question {
-			return policy.Question{Door: "acme", AccountID: "nobody", Profile: "p", Identifiers: names(fmt.Sprintf("www.a.t%d.corp", i%ruleCount/4*4), "ip:10.7.4.9")}
+			return policy.Question{Door: "acme", AccountID: "nobody", Profile: "p", Identifiers: names(fmt.Sprintf("www.a.t%d.corp", i%ruleCount/5*5), "ip:10.7.4.9")}
 		}},
 		{"grants", func(i int) policy.Question {
 			return policy.Question{Door: "acme", AccountID: fmt.Sprintf("g%d", i%grantCount), Profile: "p", Identifiers: names(
 				fmt.Sprintf("www.g%d.corp", i%grantCount), fmt.Sprintf("*.a.x%d.corp", i%grantCount))}
+		}},
+		{"provisioners", func(i int) policy.Question {
+			return policy.Question{Door: "token", Provisioner: fmt.Sprintf("v%d", i%(ruleCount/5)*5+4), Profile: "p", Identifiers: names("a.tokens.corp", "b.c.tokens.corp")}
 		}},
 		{"common", func(i int) policy.Question {
 			return policy.Question{Door: "acme", AccountID: "nobody", Profile: fmt.Sprintf("p%d", i%2*4+3), Identifiers: names("a.common.corp", "b.c.common.corp")}

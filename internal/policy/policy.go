@@ -21,8 +21,11 @@ import (
 // not concern it, or a mistake in them would keep the server from starting.
 const SelfDoor = "self"
 
+// tokenDoor is the door that has provisioners.
+const tokenDoor = "token"
+
 // Doors are the doors that rules can name.
-func Doors() []string { return []string{"acme", "token"} }
+func Doors() []string { return []string{"acme", tokenDoor} }
 
 // Question is what rules look at.
 type Question struct {
@@ -176,6 +179,7 @@ func (ask *asking) findScopes() {
 		}
 	}
 	add("a", ask.AccountID)
+	add("p", ask.Provisioner)
 	if ask.grant != nil {
 		add("g", ask.grant.ID)
 		add("g", ask.grant.Name)
@@ -205,16 +209,36 @@ func (ask *asking) refused(rule string, err error) Decision {
 	return decision
 }
 
+// DecideAdded holds names that nobody asked for, but a profile adds, against what
+// forbids names: the name constraints of the CA, the grant and the rules that
+// deny. What allows names is about those that requesters ask for. The error is
+// as Decide's.
+func (p *Policy) DecideAdded(ctx context.Context, q Question) error {
+	ask, err := p.ask(ctx, q)
+	if err != nil {
+		return err
+	}
+	var parts []failure.Part
+	for _, id := range q.Identifiers {
+		verdict, denied := p.constrains(ask, id)
+		if !denied {
+			verdict, denied = ask.denies(id, ask.look(id))
+		}
+		if denied {
+			parts = append(parts, failure.Part{Identifier: id, Kind: failure.Rejected, Public: verdict.Reason})
+		}
+	}
+	if len(parts) > 0 {
+		return refusal(parts)
+	}
+	return nil
+}
+
 // judge answers about one name. What the CA's own certificates say comes
 // first, then what its form is, then who denies it, then who allows it.
 func (p *Policy) judge(ask *asking, id identifier.Identifier) Verdict {
-	refused := func(rule, format string, args ...any) Verdict {
-		return Verdict{Identifier: id, Rule: rule, Reason: fmt.Sprintf(format, args...)}
-	}
-	if p.Constraints != nil {
-		if err := p.Constraints(ask.Profile, []identifier.Identifier{id}); err != nil {
-			return refused(ruleConstraints, "%s (%s)", failure.ReportOf(err).Text, ruleConstraints)
-		}
+	if verdict, outside := p.constrains(ask, id); outside {
+		return verdict
 	}
 	if ask.Door == SelfDoor {
 		return Verdict{Identifier: id, Allowed: true, Rule: ruleSelf}
@@ -223,34 +247,59 @@ func (p *Policy) judge(ask *asking, id identifier.Identifier) Verdict {
 		return verdict
 	}
 	found := ask.look(id)
+	if verdict, denied := ask.denies(id, found); denied {
+		return verdict
+	}
+	return ask.allowed(id, found)
+}
+
+// constrains answers about a name that the CA's own certificates exclude.
+func (p *Policy) constrains(ask *asking, id identifier.Identifier) (verdict Verdict, outside bool) {
+	if p.Constraints == nil {
+		return verdict, false
+	}
+	err := p.Constraints(ask.Profile, []identifier.Identifier{id})
+	if err == nil {
+		return verdict, false
+	}
+	return refused(id, ruleConstraints, "%s (%s)", failure.ReportOf(err).Text, ruleConstraints), true
+}
+
+// denies answers about a name that the grant or a rule denies.
+func (ask *asking) denies(id identifier.Identifier, found found) (verdict Verdict, denied bool) {
 	if grant := ask.grant; grant != nil {
 		if pattern, denied := grant.holds(denyList, id); denied {
-			return refused(grant.title(), "the %s denies %s", grant.title(), pattern)
+			return refused(id, grant.title(), "the %s denies %s", grant.title(), pattern), true
 		}
 	}
 	if found.deny != nil {
-		return refused(ruleTitle(found.deny.Name), "the %s denies %s", ruleTitle(found.deny.Name), found.denyPattern)
+		title := ruleTitle(found.deny.Name)
+		return refused(id, title, "the %s denies %s", title, found.denyPattern), true
 	}
-	return ask.allowed(id, found, refused)
+	return verdict, false
+}
+
+func refused(id identifier.Identifier, rule, format string, args ...any) Verdict {
+	return Verdict{Identifier: id, Rule: rule, Reason: fmt.Sprintf(format, args...)}
 }
 
 // allowed answers about a name that nobody denies.
-func (ask *asking) allowed(id identifier.Identifier, found found, refused func(string, string, ...any) Verdict) Verdict {
+func (ask *asking) allowed(id identifier.Identifier, found found) Verdict {
 	rule := ruleDefault
 	switch grant := ask.grant; {
 	case grant != nil && len(grant.lists[allowList]) > 0:
 		pattern, allowed := grant.holds(allowList, id)
 		rule = fmt.Sprintf("%s (%s)", grant.title(), pattern)
 		if !allowed {
-			return refused(grant.title(), "the %s allows only %s", grant.title(), join(grant.lists[allowList]))
+			return refused(id, grant.title(), "the %s allows only %s", grant.title(), join(grant.lists[allowList]))
 		}
 	case found.allow != nil:
 		rule = ruleTitle(found.allow.Name)
 	case ask.rules != nil && ask.rules.spec.DenyByDefault:
-		return refused(ruleDefault, "no rule allows it, and the default is deny (policy.default)")
+		return refused(id, ruleDefault, "no rule allows it, and the default is deny (policy.default)")
 	}
 	if slices.Contains(ask.Preauthorized, id) && (ask.grant == nil || !ask.grant.Preauthorizes(id, ask.now)) {
-		return refused("preauthorize", "the grant that stood for a proof of it no longer does; order again, to prove it")
+		return refused(id, "preauthorize", "the grant that stood for a proof of it no longer does; order again, to prove it")
 	}
 	return Verdict{Identifier: id, Allowed: true, Rule: rule}
 }
@@ -314,7 +363,7 @@ func (ask *asking) bound(r *rule) {
 // denies to some is not denied: the order, which names one, is asked again.
 func (ask *asking) concerns(r *rule, l list) bool {
 	has := func(list []string, value string) bool { return len(list) == 0 || slices.Contains(list, value) }
-	if !has(r.Doors, ask.Door) || !has(r.Accounts, ask.AccountID) {
+	if !has(r.Doors, ask.Door) || !has(r.Accounts, ask.AccountID) || !has(r.Provisioners, ask.Provisioner) {
 		return false
 	}
 	if !has(r.Profiles, ask.Profile) && (ask.Profile != "" || l == denyList) {

@@ -169,6 +169,42 @@ var decisions = []struct {
 		question: policy.Question{AccountID: "bob", Identifiers: names("a.corp")},
 	},
 	{
+		name: "this provisioner", refused: `rule "no"`,
+		rules:    []policy.RuleSpec{{Name: "no", Provisioners: []string{"ci", "people"}, Deny: []string{"**"}}},
+		question: policy.Question{Door: "token", Provisioner: "people", Identifiers: names("a.corp")},
+	},
+	{
+		name: "another provisioner", rule: "default",
+		rules:    []policy.RuleSpec{{Name: "no", Provisioners: []string{"ci", "people"}, Deny: []string{"**"}}},
+		question: policy.Question{Door: "token", Provisioner: "machines", Identifiers: names("a.corp")},
+	},
+	{
+		name: "no provisioner", deny: true, refused: "the default is deny",
+		rules:    []policy.RuleSpec{{Name: "yes", Provisioners: []string{"ci"}, Allow: []string{"**"}}},
+		question: policy.Question{Door: "acme", AccountID: "ci", Identifiers: names("a.corp")},
+	},
+	{
+		name: "what one provisioner may have is no other's", deny: true, refused: "the default is deny",
+		rules: []policy.RuleSpec{
+			{Name: "ci", Provisioners: []string{"ci"}, Allow: []string{"**.ci.corp"}},
+			{Name: "people", Provisioners: []string{"people"}, Allow: []string{"**.people.corp"}},
+		},
+		question: policy.Question{Door: "token", Provisioner: "ci", Identifiers: names("a.people.corp")},
+	},
+	{
+		name: "the same pattern of a grant and of one at a provisioner", rule: `rule "here"`, deny: true,
+		rules: []policy.RuleSpec{
+			{Name: "there", Grants: []string{"team-a"}, Provisioners: []string{"ci"}, Allow: []string{"a.team-a.corp"}},
+			{Name: "here", Provisioners: []string{"people"}, Allow: []string{"a.team-a.corp"}},
+		},
+		question: policy.Question{Door: "token", Provisioner: "people", Identifiers: names("a.team-a.corp")},
+	},
+	{
+		name: "a provisioner's keys", refused: `the rule "ec" takes P-256`,
+		rules:    []policy.RuleSpec{{Name: "ec", Provisioners: []string{"ci"}, KeyTypes: []string{"P-256"}}},
+		question: policy.Question{Door: "token", Provisioner: "ci", KeyType: "RSA-2048", Identifiers: names("a.corp")},
+	},
+	{
 		name: "this profile", refused: `rule "no"`,
 		rules:    []policy.RuleSpec{{Name: "no", Profiles: []string{"web"}, Deny: []string{"**"}}},
 		question: policy.Question{Profile: "web", Identifiers: names("a.corp")},
@@ -272,6 +308,36 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
+// Names that a profile adds need not be allowed, but nobody may deny them.
+func TestAddedNames(t *testing.T) {
+	judge := policy.Policy{Constraints: constraints, Grants: grants(
+		t,
+		policy.GrantSpec{ID: "ga", Allow: []string{"*.team-a.corp"}}, policy.GrantSpec{ID: "gd", Name: "denying", Deny: []string{"secret.corp"}},
+	)}
+	judge.SetRules(compile(t, policy.Spec{DenyByDefault: true, RefuseSingle: true, Rules: []policy.RuleSpec{
+		{Name: "vault", Deny: []string{"**.vault.corp", "uri:spiffe://corp/vault"}},
+		{Name: "ci", Provisioners: []string{"ci"}, Deny: []string{"prod.corp"}},
+	}}))
+	for _, test := range []struct {
+		question policy.Question
+		refused  string
+	}{
+		{policy.Question{AccountID: "ga", Identifiers: names("b.corp", "localhost", "10.0.0.1")}, ""},
+		{policy.Question{Identifiers: names("a.corp", "a.vault.corp")}, `the rule "vault" denies **.vault.corp`},
+		{policy.Question{Identifiers: names("uri:spiffe://corp/vault/a")}, `the rule "vault" denies`},
+		{policy.Question{AccountID: "gd", Identifiers: names("secret.corp")}, `the grant "denying" denies secret.corp`},
+		{policy.Question{Identifiers: names("a.test")}, "name constraints of the CA"},
+		{policy.Question{Door: "token", Provisioner: "ci", Identifiers: names("prod.corp")}, `the rule "ci" denies prod.corp`},
+		{policy.Question{Door: "token", Provisioner: "people", Identifiers: names("prod.corp")}, ""},
+		{policy.Question{Door: policy.SelfDoor, Identifiers: names("a.vault.corp")}, ""},
+	} {
+		err := judge.DecideAdded(t.Context(), test.question)
+		if (err == nil) != (test.refused == "") || err != nil && (failure.KindOf(err) != failure.Rejected || !strings.Contains(failure.ReportOf(err).Text, test.refused)) {
+			t.Errorf("%+v: %v", test.question, err)
+		}
+	}
+}
+
 func TestRefusalsNameEachRule(t *testing.T) {
 	var judge policy.Policy
 	judge.SetRules(compile(t, policy.Spec{Rules: []policy.RuleSpec{
@@ -315,6 +381,8 @@ func TestMistakesInRules(t *testing.T) {
 		{[]policy.RuleSpec{{Name: "a", Allow: []string{"x"}}, {Name: "a", Allow: []string{"y"}}}, "rules[1].name", "already"},
 		{[]policy.RuleSpec{{Doors: []string{"ssh"}, Deny: []string{"x"}}}, "rules[0].doors[0]", "there is no door"},
 		{[]policy.RuleSpec{{Profiles: []string{"webb"}, Deny: []string{"x"}}}, "rules[0].profiles[0]", "there is no profile"},
+		{[]policy.RuleSpec{{Provisioners: []string{"ci"}, Accounts: []string{"a"}, Deny: []string{"x"}}}, "rules[0].provisioners", "make two rules of it"},
+		{[]policy.RuleSpec{{Provisioners: []string{"ci"}, Doors: []string{"acme"}, Deny: []string{"x"}}}, "rules[0].provisioners", "add it there"},
 		{[]policy.RuleSpec{{Deny: []string{"x"}, Times: []string{"someday"}}}, "rules[0].times[0]", "no part of a week"},
 		{[]policy.RuleSpec{{Deny: []string{"x"}, KeyTypes: []string{"P-256"}}}, "rules[0]", "make two rules"},
 		{[]policy.RuleSpec{allow("*.lab.corp"), deny("**.corp")}, "rules[0].allow[0]", "can never be allowed"},

@@ -18,19 +18,20 @@ type Spec struct {
 }
 
 // RuleSpec is one rule as an operator writes it. A rule concerns the requests
-// for which each of Doors, Grants, Accounts and Profiles is empty or has the
-// request's, at the times it names.
+// for which each of Doors, Provisioners, Grants, Accounts and Profiles is empty
+// or has the request's, at the times it names.
 type RuleSpec struct {
-	Name        string // "" for "rule N", counted from 1
-	Doors       []string
-	Grants      []string // by name or key identifier
-	Accounts    []string
-	Profiles    []string
-	Allow       []string // patterns, see Pattern
-	Deny        []string
-	KeyTypes    []string      // only these keys, as in profiles; for what Allow holds, or all names
-	MaxValidity time.Duration // at most so long, of the same; 0 for no bound
-	Times       []string      // see parseWindow; empty for always
+	Name         string // "" for "rule N", counted from 1
+	Doors        []string
+	Provisioners []string // of the token door; no other has any
+	Grants       []string // by name or key identifier
+	Accounts     []string
+	Profiles     []string
+	Allow        []string // patterns, see Pattern
+	Deny         []string
+	KeyTypes     []string      // only these keys, as in profiles; for what Allow holds, or all names
+	MaxValidity  time.Duration // at most so long, of the same; 0 for no bound
+	Times        []string      // see parseWindow; empty for always
 }
 
 // Rules are compiled rules. They are never changed.
@@ -39,7 +40,7 @@ type Rules struct {
 	rules  []rule
 	index  *index
 	bare   map[int32][]int32 // by scope: rules without patterns, in order
-	scopes map[string]int32  // by grant ("g" and its name or identifier) or account ("a…"); 0 is everybody's
+	scopes map[string]int32  // by grant ("g" and its name or identifier), account ("a…") or provisioner ("p…"); 0 is everybody's
 }
 
 // rule is a RuleSpec ready to be asked.
@@ -51,7 +52,7 @@ type rule struct {
 
 // plain reports whether the rule concerns every request.
 func (r *rule) plain() bool {
-	return len(r.Doors)+len(r.Grants)+len(r.Accounts)+len(r.Profiles)+len(r.windows) == 0
+	return len(r.Doors)+len(r.Provisioners)+len(r.Grants)+len(r.Accounts)+len(r.Profiles)+len(r.windows) == 0
 }
 
 // restricts reports whether the rule bounds what it allows.
@@ -151,6 +152,13 @@ func (c *compiler) checkScope(spec RuleSpec) {
 	}
 	check("doors", "door", spec.Doors, c.known.Doors)
 	check("profiles", "profile", spec.Profiles, c.known.Profiles)
+	switch {
+	case len(spec.Provisioners) == 0:
+	case len(spec.Accounts) > 0:
+		c.refuse(c.field+".provisioners", "accounts are at the door acme, which has no provisioners, so this rule is never asked; make two rules of it")
+	case len(spec.Doors) > 0 && !slices.Contains(spec.Doors, tokenDoor):
+		c.refuse(c.field+".provisioners", "provisioners are at the door %s, which is not among doors, so this rule is never asked; add it there, or leave doors out", tokenDoor)
+	}
 }
 
 func (c *compiler) patterns(field string, texts []string) []Pattern {
@@ -185,6 +193,9 @@ func (c *compiler) scopesOf(r *rule) []int32 {
 	kind, members := "a", r.Accounts
 	if len(members) == 0 {
 		kind, members = "g", r.Grants
+	}
+	if len(members) == 0 {
+		kind, members = "p", r.Provisioners
 	}
 	if len(members) == 0 {
 		return []int32{0}
@@ -301,8 +312,8 @@ func (x *Rules) pruned(entries []entry) []entry {
 	return slices.DeleteFunc(entries, func(e entry) bool {
 		r := &x.rules[e.owner]
 		this := condition{list: e.list}
-		if len(r.Doors)+len(r.Profiles)+len(r.windows) > 0 || len(r.Accounts) > 0 && len(r.Grants) > 0 {
-			this.text = fmt.Sprintf("%q", [][]string{r.Doors, r.Profiles, r.Times, r.Accounts, r.Grants})
+		if len(r.Doors)+len(r.Profiles)+len(r.windows) > 0 || len(r.Grants) > 0 && len(r.Accounts)+len(r.Provisioners) > 0 {
+			this.text = fmt.Sprintf("%q", [][]string{r.Doors, r.Profiles, r.Times, r.Accounts, r.Grants, r.Provisioners})
 		}
 		repeats := decided[this] || decided[condition{list: e.list}]
 		decided[this] = true
