@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"chancery/internal/admin"
 	"chancery/internal/observe"
 )
 
@@ -24,12 +25,20 @@ func (s *Server) requests() *observe.Requests {
 func (s *Server) secureRoutes() http.Handler {
 	mux := s.commonRoutes()
 	mux.Handle("/acme/", s.door.Handler())
-	return s.requests().Wrap(mux)
+	mux.Handle("/api/v1/", s.tokens.Handler())
+	mux.Handle(admin.Prefix+"/", s.remoteAdmin())
+	mux.HandleFunc("GET /spiffe/bundle", func(w http.ResponseWriter, r *http.Request) {
+		observe.SetResource(r.Context(), "spiffe/bundle")
+		s.serveBundle(w, r)
+	})
+	return s.requests().Wrap(s.withOCSP(mux))
 }
 
 // plainRoutes are what the plain HTTP listener serves: only what carries its
 // own proof.
-func (s *Server) plainRoutes() http.Handler { return s.requests().Wrap(s.commonRoutes()) }
+func (s *Server) plainRoutes() http.Handler {
+	return s.requests().Wrap(s.withOCSP(s.commonRoutes()))
+}
 
 func (s *Server) commonRoutes() *http.ServeMux {
 	mux := http.NewServeMux()
@@ -45,6 +54,8 @@ func (s *Server) commonRoutes() *http.ServeMux {
 		issuers := s.issuers.Load()
 		return issuers.chainOf(issuers.of(nil).ID())
 	}))
+	serve("/crl/", s.serveList)
+	serve("/ca/", s.serveIssuer)
 	serve("/"+resourceHealth, func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
 	serve("/"+resourceReady, s.serveReady)
 	serve("/{$}", s.serveFront)
@@ -74,7 +85,11 @@ func (s *Server) serveReady(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusServiceUnavailable, err.Error()+"\n")
 		return
 	}
-	writeText(w, http.StatusOK, "ok\n")
+	text := "ok\n"
+	for _, warning := range s.revocationWarnings() { // no reason to send requests elsewhere
+		text += "warning: " + warning + "\n"
+	}
+	writeText(w, http.StatusOK, text)
 }
 
 func (s *Server) serveFront(w http.ResponseWriter, _ *http.Request) {

@@ -56,5 +56,6 @@ func tidyCutoff(keep config.Retention, now time.Time) store.TidyCutoff {
 		Orders:         before(keep.Orders.Std()),
 		Authorizations: before(keep.Authorizations.Std()),
 		Certificates:   before(keep.Certificates.Std()),
+		Tokens:         now,
 	}
 }
