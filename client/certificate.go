@@ -49,21 +49,23 @@ func (c *Certificate) PEM() []byte {
 
 // Request asks for a certificate. The names come from the token.
 type Request struct {
-	Token     string        // what proves who asks
-	Key       crypto.Signer // for which the certificate is; nil for a new P-256 key, unless there is a CSR
-	CSR       []byte        // DER, in place of Key; it has no names, or all of the token's
-	Profile   string        // "" for the token's, or the provisioner's default
-	NotBefore time.Time     // zero for now
-	NotAfter  time.Time     // zero for the profile's lifetime
+	Token       string        // what proves who asks
+	Provisioner string        // who vouches for the token; "" where that says so itself
+	Key         crypto.Signer // for which the certificate is; nil for a new P-256 key, unless there is a CSR
+	CSR         []byte        // DER, in place of Key; it has no names, or all of the token's
+	Profile     string        // "" for the token's, or the provisioner's default
+	NotBefore   time.Time     // zero for now
+	NotAfter    time.Time     // zero for the profile's lifetime
 }
 
 // issueRequest and the following are the JSON of the token door.
 type issueRequest struct {
-	Token     string    `json:"token,omitempty"`
-	CSR       string    `json:"csr"`
-	Profile   string    `json:"profile,omitempty"`
-	NotBefore time.Time `json:"not_before,omitzero"`
-	NotAfter  time.Time `json:"not_after,omitzero"`
+	Token       string    `json:"token,omitempty"`
+	Provisioner string    `json:"provisioner,omitempty"`
+	CSR         string    `json:"csr"`
+	Profile     string    `json:"profile,omitempty"`
+	NotBefore   time.Time `json:"not_before,omitzero"`
+	NotAfter    time.Time `json:"not_after,omitzero"`
 }
 
 type issued struct {
@@ -77,6 +79,7 @@ type revocation struct {
 	Certificate string `json:"certificate,omitempty"`
 	Reason      string `json:"reason,omitempty"`
 	Token       string `json:"token,omitempty"`
+	Provisioner string `json:"provisioner,omitempty"`
 }
 
 // Issue gets a certificate for a token.
@@ -86,7 +89,7 @@ func (c *Client) Issue(ctx context.Context, r Request) (*Certificate, error) {
 	if err != nil {
 		return nil, &Error{op, err}
 	}
-	body := issueRequest{r.Token, encodeCSR(csr), r.Profile, r.NotBefore, r.NotAfter}
+	body := issueRequest{r.Token, r.Provisioner, encodeCSR(csr), r.Profile, r.NotBefore, r.NotAfter}
 	return c.issue(ctx, call{op: op, method: http.MethodPost, path: "/api/v1/sign", body: body}, r.Key, csr.PublicKey)
 }
 
@@ -156,7 +159,8 @@ type Revocation struct {
 	Certificate *x509.Certificate
 	Reason      string        // by its name in RFC 5280 §5.3.1; "" for unspecified
 	Key         crypto.Signer // the certificate's own, with which it revokes itself; or
-	Token       string        // one of the provisioner that the certificate was issued for
+	Token       string        // one of the provisioner that the certificate was issued for, with all its names
+	Provisioner string        // who vouches for the token; "" where that says so itself
 }
 
 // Revoke revokes a certificate.
@@ -166,7 +170,7 @@ func (c *Client) Revoke(ctx context.Context, r Revocation) error {
 		return &Error{op, errors.New("a certificate and either its key or a token are needed")}
 	}
 	sent := call{op: op, method: http.MethodPost, path: "/api/v1/revoke", body: revocation{
-		Certificate: string((&Certificate{Chain: []*x509.Certificate{r.Certificate}}).PEM()), Reason: r.Reason, Token: r.Token,
+		Certificate: string((&Certificate{Chain: []*x509.Certificate{r.Certificate}}).PEM()), Reason: r.Reason, Token: r.Token, Provisioner: r.Provisioner,
 	}}
 	if r.Key != nil {
 		sent.certificate = (&Certificate{Chain: []*x509.Certificate{r.Certificate}, Key: r.Key}).TLS()

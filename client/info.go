@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"net/http"
-	"time"
 )
 
 // FetchRoots returns the roots that relying parties are to trust.
@@ -31,9 +30,13 @@ func (c *Client) FetchRoots(ctx context.Context) ([]*x509.Certificate, error) {
 
 // Profile is a kind of certificate that the server issues.
 type Profile struct {
-	Name        string        `json:"name"`
-	Description string        `json:"description,omitempty"`
-	Lifetime    time.Duration `json:"-"` // 0 when the server does not say
+	Name            string   `json:"name"`
+	Description     string   `json:"description,omitempty"`
+	Types           []string `json:"types,omitempty"`            // of the names that it takes: "dns", "ip", "email", "uri"
+	Validity        string   `json:"validity,omitempty"`         // as in "90d"
+	LongestValidity string   `json:"longest_validity,omitempty"` // when more is asked for
+	Restricted      bool     `json:"restricted,omitempty"`       // only for provisioners that name it
+	Default         bool     `json:"default,omitempty"`
 }
 
 // Profiles lists the profiles that tokens can have.
@@ -47,10 +50,12 @@ func (c *Client) Profiles(ctx context.Context) ([]Profile, error) {
 
 // Provisioner is a way to prove who asks.
 type Provisioner struct {
-	Name     string `json:"name"`
-	Type     string `json:"type"`                // "jwk", "oidc", "x5c", "kubernetes", "aws", "gcp" or "azure"
-	Issuer   string `json:"issuer,omitempty"`    // of oidc: the provider's URL
-	ClientID string `json:"client_id,omitempty"` // of oidc: what to log in as
+	Name     string   `json:"name"`
+	Type     string   `json:"type"`                // "jwk", "oidc", "x5c", "kubernetes", "aws", "gcp" or "azure"
+	Profiles []string `json:"profiles,omitempty"`  // those that its tokens can have; none for all that are not restricted
+	Issuer   string   `json:"issuer,omitempty"`    // who makes the tokens; of oidc: where users log in
+	ClientID string   `json:"client_id,omitempty"` // of oidc: what to log in as
+	Audience []string `json:"audience,omitempty"`  // whom tokens must be made out for, when not this CA
 }
 
 // Provisioners lists the provisioners.

@@ -22,15 +22,16 @@ type Options struct {
 	Client *Client
 	// Token gets a token for the first certificate, and for another one when the
 	// current one has ended or is revoked, in which case it cannot be renewed.
-	Token   func(context.Context) (string, error)
-	Dir     string                        // where it is kept, in key.pem, cert.pem, chain.pem and fullchain.pem; "" for in memory only
-	Profile string                        // "" for the token's, or the provisioner's default
-	NewKey  func() (crypto.Signer, error) // makes the key of each certificate; nil for P-256
-	Peers   *x509.CertPool                // whom ServerConfig and ClientConfig trust; nil for Client.Roots or, if those are nil too, what the server says
-	Renewed func(*Certificate)            // is told of each certificate, also of the first; may be nil
-	Log     *slog.Logger                  // nil for slog.Default()
-	Now     func() time.Time              // nil for time.Now
-	Rand    io.Reader                     // nil for crypto/rand
+	Token       func(context.Context) (string, error)
+	Provisioner string                        // who vouches for the tokens; "" where they say so themselves
+	Dir         string                        // where it is kept, in key.pem, cert.pem, chain.pem and fullchain.pem; "" for in memory only
+	Profile     string                        // "" for the token's, or the provisioner's default
+	NewKey      func() (crypto.Signer, error) // makes the key of each certificate; nil for P-256
+	Peers       *x509.CertPool                // whom ServerConfig and ClientConfig trust; nil for Client.Roots or, if those are nil too, what the server says
+	Renewed     func(*Certificate)            // is told of each certificate, also of the first; may be nil
+	Log         *slog.Logger                  // nil for slog.Default()
+	Now         func() time.Time              // nil for time.Now
+	Rand        io.Reader                     // nil for crypto/rand
 }
 
 // Keeper holds a certificate and renews it. It can be used by several
@@ -180,7 +181,7 @@ func (k *Keeper) issue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c, err := k.Client.Issue(ctx, Request{Token: token, Key: key, Profile: k.Profile})
+	c, err := k.Client.Issue(ctx, Request{Token: token, Provisioner: k.Provisioner, Key: key, Profile: k.Profile})
 	if err != nil {
 		return err
 	}

@@ -198,7 +198,10 @@ func ParseKey(text []byte) (crypto.Signer, error) {
 }
 
 // MarshalKey encodes a private key as a JWK that ReadKey reads.
-func MarshalKey(key crypto.Signer) ([]byte, error) { return marshalJWK(key, key.Public()) }
+func MarshalKey(key crypto.Signer) ([]byte, error) {
+	text, err := marshalJWK(key, key.Public())
+	return append(text, '\n'), err
+}
 
 // MarshalPublicKey encodes a public key as a JWK, as provisioners have it.
 func MarshalPublicKey(public crypto.PublicKey) ([]byte, error) { return marshalJWK(public, public) }
@@ -212,22 +215,9 @@ func marshalJWK(key any, public crypto.PublicKey) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.MarshalIndent(jose.JSONWebKey{Key: key, KeyID: id, Algorithm: string(algorithm), Use: "sig"}, "", "  ")
+	text, err := json.Marshal(jose.JSONWebKey{Key: key, KeyID: id, Algorithm: string(algorithm), Use: "sig"})
 	if err != nil {
 		return nil, fmt.Errorf("couldn't encode the key: %w", err)
 	}
-	return append(text, '\n'), nil
-}
-
-// tokenNames are the names that a token of ours vouches for, or nil when it does
-// not say: for a look before it is sent, not for a decision.
-func tokenNames(token string) []string {
-	_, rest, _ := strings.Cut(token, ".")
-	payload, _, _ := strings.Cut(rest, ".")
-	text, err := base64.RawURLEncoding.DecodeString(payload)
-	var claims tokenClaims
-	if err != nil || json.Unmarshal(text, &claims) != nil {
-		return nil
-	}
-	return claims.Names
+	return text, nil
 }

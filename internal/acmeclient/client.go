@@ -1,10 +1,10 @@
 // Package acmeclient gets, renews and revokes certificates over ACME (RFC
-// 8555) from any server, and keeps them in files. It promises that a renewal
-// never leaves a key beside another key's certificate, not even after a crash
-// once the next command on that directory has begun, and that whatever it put
-// up to prove control of a name is taken down again, also when it is
-// interrupted. It does not run in the background, and it does not restart the
-// programs that use a certificate.
+// 8555) from any server, or with tokens from one of ours, and keeps them in
+// files. It promises that a renewal never leaves a key beside another key's
+// certificate, not even after a crash once the next command on that directory
+// has begun, and that whatever it put up to prove control of a name is taken
+// down again, also when it is interrupted. Who uses a certificate learns of a
+// renewal by the command that was given for it.
 package acmeclient
 
 import (

@@ -1,13 +1,9 @@
 package acmeclient
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os/exec"
-	"strings"
-	"syscall"
-	"time"
 
 	"github.com/mholt/acmez/v3/acme"
 )
@@ -30,24 +26,11 @@ func (s dnsSolver) cleanUp(ctx context.Context, c acme.Challenge) error {
 
 func (s dnsSolver) close() error { return nil }
 
-const maxCommandOutput = 1000
-
 func (s dnsSolver) run(ctx context.Context, action string, c acme.Challenge) error {
 	name, value := c.DNS01TXTRecordName(), c.DNS01KeyAuthorization()
 	command := exec.CommandContext(ctx, "/bin/sh", "-c", s.command+` "$@"`, "sh", action, name, value) //nolint:gosec // the operator's command
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	// In a group of its own: an interruption ends the whole of it, and spares
-	// the cleanup that follows.
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
-	command.WaitDelay = time.Second
-	err := command.Run()
-	if err == nil {
-		return nil
+	if err := runGroup(command); err != nil {
+		return fmt.Errorf("couldn't run %s %s %s: %w", s.command, action, name, err)
 	}
-	if said := strings.TrimSpace(output.String()); said != "" {
-		err = fmt.Errorf("%w: %.*s", err, maxCommandOutput, said)
-	}
-	return fmt.Errorf("couldn't run %s %s %s: %w", s.command, action, name, err)
+	return nil
 }

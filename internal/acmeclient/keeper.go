@@ -18,6 +18,7 @@ import (
 	"chancery/internal/folder"
 	"chancery/internal/identifier"
 	"chancery/internal/keys"
+	"chancery/internal/renewal"
 )
 
 // Keeper gets certificates and keeps them in folders.
@@ -26,6 +27,7 @@ type Keeper struct {
 	Report    func(Event) // may be nil
 	Now       func() time.Time
 	Rand      io.Reader
+	Registry  Registry // is told of folders that have got their first certificate; "" for none
 }
 
 // Result is what Issue and Renew have done.
@@ -38,11 +40,12 @@ type Result struct {
 	P12PasswordFile string              // "" when there is no PKCS#12 file
 }
 
-// Agreement is what a new account may need. The zero value is for a server
-// that asks for nothing.
+// Agreement is what the first certificate may need and later ones do not. The
+// zero value is for an ACME server that asks for nothing.
 type Agreement struct {
 	EAB         *acme.EAB // external account binding
 	AcceptTerms bool
+	Token       func(context.Context) (string, error) // gets the token, for the token door
 }
 
 // Issue gets a certificate and puts it in dir. A folder that holds something
@@ -52,8 +55,10 @@ func (k *Keeper) Issue(ctx context.Context, dir string, r Record, agreed Agreeme
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Method.Check(names); err != nil {
-		return nil, err
+	if r.Door == "" {
+		if err := r.Method.Check(names); err != nil {
+			return nil, err
+		}
 	}
 	f, err := folder.Open(dir, true)
 	if err != nil {
@@ -64,7 +69,20 @@ func (k *Keeper) Issue(ctx context.Context, dir string, r Record, agreed Agreeme
 		return nil, err
 	}
 	j := &job{Keeper: k, folder: f, record: r, names: names, agreed: agreed}
-	return j.run(ctx)
+	result, err := j.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.Registry.add(dir); err != nil {
+		k.report(Event{State: Warning, Text: err.Error()})
+	}
+	return result, nil
+}
+
+func (k *Keeper) report(event Event) {
+	if k.Report != nil {
+		k.Report(event)
+	}
 }
 
 // Renew renews the certificate in a folder, when it is due or force is set.
@@ -74,9 +92,26 @@ func (k *Keeper) Renew(ctx context.Context, dir string, force bool) (*Result, er
 		return nil, err
 	}
 	defer f.Close()
-	r, err := ReadRecord(dir)
+	j, err := k.load(f)
 	if err != nil {
 		return nil, err
+	}
+	if due, err := j.due(ctx); err != nil && !force {
+		return nil, err
+	} else if k.Now().Before(due) && !force {
+		return &Result{Dir: dir, Due: due, Chain: j.old}, nil
+	}
+	return j.run(ctx)
+}
+
+// load begins the renewal of the certificate in a folder.
+func (k *Keeper) load(f *folder.Folder) (*job, error) {
+	r, err := ReadRecord(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	if r.Door == programDoor {
+		return nil, &Error{op: "renew " + f.Path, err: errors.New("a program keeps it"), hint: "it is renewed as long as that program runs"}
 	}
 	names, err := r.identifiers()
 	if err != nil {
@@ -86,13 +121,7 @@ func (k *Keeper) Renew(ctx context.Context, dir string, force bool) (*Result, er
 	if err != nil {
 		return nil, err
 	}
-	j := &job{Keeper: k, folder: f, record: r, names: names, old: chain[0]}
-	if due, err := j.due(ctx); err != nil && !force {
-		return nil, err
-	} else if k.Now().Before(due) && !force {
-		return &Result{Dir: dir, Due: due, Chain: chain}, nil
-	}
-	return j.run(ctx)
+	return &job{Keeper: k, folder: f, record: r, names: names, old: chain}, nil
 }
 
 // job is one certificate on its way into a folder.
@@ -102,7 +131,7 @@ type job struct {
 	record Record
 	names  []identifier.Identifier
 	agreed Agreement
-	old    *x509.Certificate // the one that is renewed; nil for the first
+	old    []*x509.Certificate // the one that is renewed and those above it; nil for the first
 }
 
 func (j *job) client() (*Client, error) {
@@ -113,13 +142,22 @@ func (j *job) client() (*Client, error) {
 	})
 }
 
-func (j *job) due(ctx context.Context) (time.Time, error) {
+// window asks the server when the certificate is to be renewed.
+func (j *job) window(ctx context.Context) (renewal.Window, error) {
+	if j.record.Door == TokenDoor {
+		return j.tokenWindow(ctx)
+	}
 	client, err := j.client()
 	if err != nil {
-		return time.Time{}, err
+		return renewal.Window{}, err
 	}
 	defer client.Close()
-	return client.Due(ctx, j.old)
+	return client.window(ctx, j.old[0])
+}
+
+func (j *job) due(ctx context.Context) (time.Time, error) {
+	window, err := j.window(ctx)
+	return dueIn(ctx, window, err, j.old[0], j.report)
 }
 
 // run finds out all that could fail on this side, then gets the certificate and
@@ -139,22 +177,35 @@ func (j *job) run(ctx context.Context) (*Result, error) {
 	if err := j.ensurePassword(owner); err != nil {
 		return nil, err
 	}
-	client, err := j.client()
+	chain, err := j.obtain(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
-	chain, err := client.Obtain(ctx, Request{
-		Names: j.names, Profile: j.record.Profile, Key: key, Method: j.record.Method, Replaces: j.old,
-	})
-	if err != nil {
-		return nil, err
+	if j.record.Door == TokenDoor {
+		j.record.Names = FormatNames(NamesOf(chain[0]))
 	}
 	files, err := j.content(key, isNew, chain)
 	if err != nil {
 		return nil, err
 	}
 	return j.write(files, owner, chain)
+}
+
+// obtain gets the certificate through the record's door.
+func (j *job) obtain(ctx context.Context, key crypto.Signer) ([]*x509.Certificate, error) {
+	if j.record.Door == TokenDoor {
+		return j.byToken(ctx, key)
+	}
+	client, err := j.client()
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	request := Request{Names: j.names, Profile: j.record.Profile, Key: key, Method: j.record.Method}
+	if j.old != nil {
+		request.Replaces = j.old[0]
+	}
+	return client.Obtain(ctx, request)
 }
 
 func checkWritable(dir string, owner *folder.Owner) error {
@@ -213,7 +264,7 @@ func (j *job) content(key crypto.Signer, isNew bool, chain []*x509.Certificate) 
 // complete by itself: after a crash between the two the folder is still due,
 // and both are written again.
 func (j *job) write(files map[string][]byte, owner *folder.Owner, chain []*x509.Certificate) (*Result, error) {
-	result := &Result{Dir: j.folder.Path, Renewed: true, Due: fallbackDue(chain[0]), Chain: chain}
+	result := &Result{Dir: j.folder.Path, Renewed: true, Due: renewal.Default(chain[0]).Start, Chain: chain}
 	if p12 := j.record.P12; p12 != "" {
 		if err := folder.WriteFile(p12, files[p12], 0o600, owner); err != nil {
 			return nil, err
@@ -256,9 +307,15 @@ func checkFree(f *folder.Folder, r Record, names []identifier.Identifier) error 
 	if err != nil {
 		return err
 	}
+	if before.Door != r.Door {
+		return occupied("a certificate that was got in another way")
+	}
 	old, err := before.identifiers()
 	if err != nil {
 		return err
+	}
+	if r.Door == TokenDoor && len(names) == 0 { // the token does not say
+		return nil
 	}
 	if !slices.Equal(sorted(old), sorted(names)) {
 		return occupied("the certificate of %s", strings.Join(before.Names, ", "))

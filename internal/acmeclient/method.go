@@ -26,6 +26,8 @@ var ErrMethod = errors.New("the method does not fit")
 func (m Method) Check(names []identifier.Identifier) error {
 	for _, name := range names {
 		switch {
+		case name.Type == identifier.URI, name.Type == identifier.Email:
+			return fmt.Errorf("%w: ACME gives no certificates for %s; give a token that vouches for it, with --token", ErrMethod, name)
 		case name.IsWildcard() && m.DNSExec == "":
 			return fmt.Errorf("%w: the wildcard %s can only be validated by DNS; give --dns-exec CMD", ErrMethod, name.Value)
 		case name.Type == identifier.IP && m.DNSExec != "":

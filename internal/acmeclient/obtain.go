@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +37,7 @@ func (c *Client) Obtain(ctx context.Context, r Request) ([]*x509.Certificate, er
 	if err != nil {
 		return nil, err
 	}
-	csr, err := newCSR(c.Rand, r.Key, r.Names)
+	csr, err := NewCSR(c.Rand, r.Key, "", r.Names)
 	if err != nil {
 		return nil, err
 	}
@@ -125,13 +127,22 @@ func refusesReplaces(err error) bool {
 	return isProblem(err, acme.ProblemTypeAlreadyReplaced, acme.ProblemTypeMalformed, acme.ProblemTypeUnauthorized)
 }
 
-// newCSR makes the request; the profile decides everything but names and key.
-func newCSR(rand io.Reader, key crypto.Signer, names []identifier.Identifier) ([]byte, error) {
-	template := &x509.CertificateRequest{}
+// NewCSR makes the request, in DER; the profile decides everything but names and
+// key. An empty common name is left out.
+func NewCSR(rand io.Reader, key crypto.Signer, commonName string, names []identifier.Identifier) ([]byte, error) {
+	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: commonName}}
 	for _, name := range names {
 		switch name.Type {
 		case identifier.IP:
 			template.IPAddresses = append(template.IPAddresses, net.IP(name.Addr().AsSlice()))
+		case identifier.Email:
+			template.EmailAddresses = append(template.EmailAddresses, name.Value)
+		case identifier.URI:
+			uri, err := url.Parse(name.Value)
+			if err != nil {
+				return nil, fmt.Errorf("couldn't make the certificate signing request: %w", err)
+			}
+			template.URIs = append(template.URIs, uri)
 		default:
 			template.DNSNames = append(template.DNSNames, name.Value)
 		}

@@ -8,8 +8,11 @@ import (
 	"net/url"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/mholt/acmez/v3/acme"
+
+	"chancery/client"
 )
 
 // Error is a failure with what a person can do about it.
@@ -17,6 +20,14 @@ type Error struct {
 	op   string
 	err  error
 	hint string
+}
+
+// RetryAfter is when the server wants to be asked again; 0 when it did not say.
+func (e *Error) RetryAfter() time.Duration {
+	if problem, ok := errors.AsType[*client.Problem](e.err); ok {
+		return problem.RetryAfter()
+	}
+	return 0
 }
 
 // Error reads "couldn't OP: CAUSE". Of a problem document it gives the detail,
@@ -67,6 +78,9 @@ func isProblem(err error, types ...string) bool {
 func plain(err error) string {
 	if problem, ok := problemOf(err); ok {
 		return describe(problem)
+	}
+	if problem, ok := errors.AsType[*client.Problem](err); ok {
+		return problem.Error()
 	}
 	if request, ok := errors.AsType[*url.Error](err); ok {
 		return request.Err.Error()

@@ -21,19 +21,29 @@ import (
 // Record says how a certificate was obtained, so that it can be renewed: the
 // content of renewal.json. Paths are absolute.
 type Record struct {
+	Door            string   `json:"door,omitempty"`              // "" for ACME, or TokenDoor
 	Server          string   `json:"server"`                      // as in Config
 	Root            string   `json:"root,omitempty"`              // as in Config.RootFile
-	Accounts        string   `json:"accounts"`                    // as in Config
+	Accounts        string   `json:"accounts,omitempty"`          // as in Config; of ACME
 	Profile         string   `json:"profile,omitempty"`           // "" for the server's default
 	Names           []string `json:"names"`                       // as a person writes them
-	Method          Method   `json:"method"`                      //
+	Method          Method   `json:"method,omitzero"`             // of ACME
+	Provisioner     string   `json:"provisioner,omitempty"`       // who vouches for the token; of tokens, "" where they say so themselves
+	TokenFile       string   `json:"token_file,omitempty"`        // where another token is when the certificate cannot be renewed; of tokens
 	Key             string   `json:"key,omitempty"`               // a key file that is used as it is; "" for one in the folder
 	KeyType         string   `json:"key_type,omitempty"`          // of a new key, as keys.Generate names it
 	ReuseKey        bool     `json:"reuse_key,omitempty"`         // renewals keep the folder's key
 	P12             string   `json:"p12,omitempty"`               // a PKCS#12 file that is written too
 	P12PasswordFile string   `json:"p12_password_file,omitempty"` // whose first line is its password; "" to have one made
 	Owner           string   `json:"owner,omitempty"`             // as folder.ParseOwner reads it; "" for who runs the command
+	Exec            string   `json:"exec,omitempty"`              // the command that is run when the certificate has been renewed
 }
+
+// The doors of a server besides ACME, as records name them.
+const (
+	TokenDoor   = "token"   // with a signed token, renewed by the certificate itself
+	programDoor = "program" // a program keeps it by package client
+)
 
 // FolderOf is the folder that a person means by naming it or a file in it.
 func FolderOf(path string) (string, error) {
@@ -46,6 +56,12 @@ func FolderOf(path string) (string, error) {
 	default:
 		return filepath.Dir(path), nil
 	}
+}
+
+// IsFolder reports whether a directory holds a certificate that can be renewed.
+func IsFolder(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, folder.RecordFile))
+	return err == nil
 }
 
 // ReadRecord reads the record of a folder. The error wraps fs.ErrNotExist when
@@ -105,16 +121,12 @@ func (r Record) encode() ([]byte, error) {
 
 func (r Record) identifiers() ([]identifier.Identifier, error) { return ParseNames(r.Names) }
 
-// ParseNames reads names and addresses as a person writes them, each once.
-// Names outside ASCII are encoded (RFC 5891).
+// ParseNames reads names as a person writes them, each once: a DNS name, an
+// address, uri:… or email:…. Names outside ASCII are encoded (RFC 5891).
 func ParseNames(texts []string) ([]identifier.Identifier, error) {
 	var names []identifier.Identifier
 	for _, text := range texts {
-		encoded, err := idna.Lookup.ToASCII(text)
-		if err != nil || isASCII(text) {
-			encoded = text
-		}
-		name, err := identifier.Guess(encoded)
+		name, err := parseName(text)
 		if err != nil {
 			return nil, fmt.Errorf("%q is no name for a certificate: %w", text, err)
 		}
@@ -123,6 +135,31 @@ func ParseNames(texts []string) ([]identifier.Identifier, error) {
 		}
 	}
 	return names, nil
+}
+
+func parseName(text string) (identifier.Identifier, error) {
+	for _, typ := range []identifier.Type{identifier.URI, identifier.Email} {
+		if value, found := strings.CutPrefix(text, string(typ)+":"); found {
+			return identifier.Parse(typ, value)
+		}
+	}
+	encoded, err := idna.Lookup.ToASCII(text)
+	if err != nil || isASCII(text) {
+		encoded = text
+	}
+	return identifier.Guess(encoded)
+}
+
+// FormatNames is the reverse of ParseNames.
+func FormatNames(names []identifier.Identifier) []string {
+	texts := make([]string, len(names))
+	for i, name := range names {
+		texts[i] = name.Value
+		if name.Type == identifier.URI || name.Type == identifier.Email {
+			texts[i] = name.String()
+		}
+	}
+	return texts
 }
 
 func isASCII(text string) bool {

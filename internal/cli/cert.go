@@ -88,7 +88,20 @@ func (e *endpoint) useDir(ctx context.Context, a *app) (err error) {
 }
 
 // accountDir is where the user's account keys are kept.
-func (a *app) accountDir() (string, error) {
+func (a *app) accountDir() (string, error) { return a.ownDir("accounts", "--account-dir") }
+
+// registry knows where this user's certificates are; none when there is no
+// place for it.
+func (a *app) registry() acmeclient.Registry {
+	dir, err := a.ownDir("certificates", "")
+	if err != nil {
+		return ""
+	}
+	return acmeclient.Registry(dir)
+}
+
+// ownDir is a directory for this user's things of one kind.
+func (a *app) ownDir(kind, flag string) (string, error) {
 	base := a.env("XDG_CONFIG_HOME")
 	if home := a.env("HOME"); base == "" && home != "" {
 		base = filepath.Join(home, ".config")
@@ -96,11 +109,11 @@ func (a *app) accountDir() (string, error) {
 	if base == "" { // as in a service
 		current, err := user.Current()
 		if err != nil || current.HomeDir == "" {
-			return "", withHint(errors.New("couldn't find a place for account keys"), "name one with --account-dir")
+			return "", withHint(errors.New("couldn't find a place for "+kind), "name one with %s", flag)
 		}
 		base = filepath.Join(current.HomeDir, ".config")
 	}
-	return filepath.Join(base, "chancery", "accounts"), nil
+	return filepath.Join(base, "chancery", kind), nil
 }
 
 // absolute makes paths that are given independent of the working directory.
@@ -119,6 +132,6 @@ func absolute(paths ...*string) (err error) {
 func (a *app) keeper() *acmeclient.Keeper {
 	return &acmeclient.Keeper{
 		UserAgent: "chancery/" + versionText(), Report: (&progress{out: a.Err, terminal: isTerminal(a.Err)}).report,
-		Now: time.Now, Rand: rand.Reader,
+		Now: time.Now, Rand: rand.Reader, Registry: a.registry(),
 	}
 }

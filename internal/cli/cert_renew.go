@@ -11,49 +11,75 @@ import (
 	"chancery/internal/acmeclient"
 )
 
+// renewFlags are what "cert renew" is told.
+type renewFlags struct {
+	force, daemonize, asJSON bool
+	exec                     string
+	timeout                  time.Duration
+}
+
 func newCertRenew(a *app) *cobra.Command {
-	var force, asJSON bool
-	var timeout time.Duration
+	f := &renewFlags{}
 	cmd := &cobra.Command{
-		Use:   "renew FILE...",
+		Use:   "renew [FILE...]",
 		Short: "Renew certificates that \"cert issue\" has written, when they are due",
-		Long: `Renew certificates that "chancery cert issue" has written. FILE is the
-certificate or its directory. A certificate is due when the server says so (RFC
-9773) or, when it does not say, after two thirds of its lifetime; run this daily.
-When it has ended, the files are new: have the programs that use them read them
-again.`,
-		Args: func(_ *cobra.Command, files []string) error {
-			if len(files) == 0 {
-				return usagef("FILE is missing")
-			}
-			return nil
-		},
+		Long: `Renew certificates that "chancery cert issue" has written. FILE is a certificate,
+its directory, or a directory of such; without it, all that this user has got are
+meant. A certificate is due when the server says so (RFC 9773) or, when it does not
+say, after two thirds of its lifetime; run this daily, or once with --daemon.
+
+When the files are new, the command that "cert issue --exec" was given is run, or
+that of --exec here, by the shell and with the directory in CHANCERY_CERT_DIR: have
+it make the programs that use the files read them again.
+
+With --daemon it keeps on: each certificate is renewed at a moment of its window
+that is chosen by chance, failures are tried again with growing pauses, and new
+directories are found within a minute. SIGTERM stops it.`,
+		Example: `  chancery cert renew
+  chancery cert renew /etc/app/tls --exec 'systemctl reload app'
+  chancery cert renew --daemon`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			return a.renew(cmd.Context(), files, force, asJSON, timeout)
+			if err := f.checkDaemon(); err != nil {
+				return err
+			}
+			if f.daemonize {
+				return f.daemon(cmd.Context(), a, files)
+			}
+			return f.renew(cmd.Context(), a, files)
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "renew now")
-	cmd.Flags().DurationVar(&timeout, "timeout", certTimeout, "how long each may take")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	flags := cmd.Flags()
+	flags.BoolVar(&f.force, "force", false, "renew now")
+	flags.BoolVar(&f.daemonize, "daemon", false, "keep on, and renew each when it is time")
+	flags.StringVar(&f.exec, "exec", "", "command to run when files are new (default: that given to \"cert issue\")")
+	flags.DurationVar(&f.timeout, "timeout", certTimeout, "how long each may take")
+	flags.BoolVar(&f.asJSON, "json", false, "print a JSON array")
 	return cmd
 }
 
 // renew renews one after the other; a failure does not keep it from the others.
-func (a *app) renew(ctx context.Context, files []string, force, asJSON bool, timeout time.Duration) error {
+func (f *renewFlags) renew(ctx context.Context, a *app, given []string) error {
+	files := given
+	if expanded, err := a.foldersOf(given); err == nil {
+		files = expanded
+	}
+	if len(files) == 0 {
+		return withHint(errNothing, "name its directory, as in: chancery cert renew /etc/app/tls")
+	}
 	var failed []error
 	results := make([]certResult, 0, len(files))
 	for _, file := range files {
-		result, err := a.renewOne(ctx, file, force, timeout)
+		result, err := f.renewOne(ctx, a, file)
 		if err != nil {
 			result = certResult{Dir: file, Error: err.Error()}
 			failed = append(failed, err)
 		}
 		results = append(results, result)
-		if !asJSON {
+		if !f.asJSON {
 			a.printRenewal(result, err, len(files))
 		}
 	}
-	if asJSON {
+	if f.asJSON {
 		if err := printJSON(a.Out, results); err != nil {
 			return err
 		}
@@ -64,16 +90,25 @@ func (a *app) renew(ctx context.Context, files []string, force, asJSON bool, tim
 	return errors.Join(failed...)
 }
 
-func (a *app) renewOne(ctx context.Context, file string, force bool, timeout time.Duration) (certResult, error) {
+func (f *renewFlags) renewOne(ctx context.Context, a *app, file string) (certResult, error) {
 	dir, err := acmeclient.FolderOf(file)
 	if err != nil {
 		return certResult{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	result, err := a.keeper().Renew(ctx, dir, force)
+	result, err := a.keeper().Renew(ctx, dir, f.force)
 	if err != nil {
 		return certResult{}, err
+	}
+	if result.Renewed {
+		command, err := acmeclient.ExecOf(dir, f.exec)
+		if err == nil {
+			err = acmeclient.RunExec(ctx, command, dir)
+		}
+		if err != nil {
+			return certResult{}, err
+		}
 	}
 	return viewResult(result), nil
 }

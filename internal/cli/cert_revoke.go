@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"chancery/client"
 	"chancery/internal/acmeclient"
 	"chancery/internal/admin"
 	"chancery/internal/folder"
@@ -28,6 +30,7 @@ type revokeFlags struct {
 	key     string
 	timeout time.Duration
 	asJSON  bool
+	byToken bool // the certificate was got by a token
 }
 
 // revoked is what "cert revoke" tells.
@@ -43,7 +46,8 @@ func newCertRevoke(a *app) *cobra.Command {
 		Short: "Revoke a certificate",
 		Long: `Revoke a certificate. One in a file is revoked over ACME when "chancery cert
 issue" wrote it, or with --server or --key: with the account that got it or else
-with the certificate's key, if that lies beside it or is given. Any other, and one
+with the certificate's key, if that lies beside it or is given. One that was got by a
+token revokes itself with its key. Any other, and one
 named by its serial number, is revoked by the operator of the CA in --dir.
 
 Reasons are, as in RFC 5280: ` + strings.Join(admin.Reasons(), ", ") + `.`,
@@ -120,6 +124,9 @@ func (f *revokeFlags) revokeFile(ctx context.Context, a *app, cmd *cobra.Command
 	if err := f.resolveFor(ctx, a, cmd, dir); err != nil {
 		return revoked{}, err
 	}
+	if f.byToken {
+		return f.revokeAtDoor(ctx, chain[0], key)
+	}
 	client, err := acmeclient.New(acmeclient.Config{
 		Server: f.server, RootFile: f.root, Accounts: f.accounts, UserAgent: a.keeper().UserAgent, Rand: rand.Reader,
 	})
@@ -133,6 +140,23 @@ func (f *revokeFlags) revokeFile(ctx context.Context, a *app, cmd *cobra.Command
 	return revoked{viewX509(chain[0]).Serial, f.reason}, nil
 }
 
+// revokeAtDoor has a certificate that was got by a token revoke itself.
+func (f *revokeFlags) revokeAtDoor(ctx context.Context, certificate *x509.Certificate, key crypto.Signer) (revoked, error) {
+	c, err := doorClient(f.doorURL(), f.root)
+	if err != nil {
+		return revoked{}, err
+	}
+	defer c.CloseIdleConnections()
+	if key == nil {
+		return revoked{}, withHint(errors.New("the certificate's key is needed to revoke it"),
+			"give it with --key FILE, or have the CA's operator revoke it by its serial number")
+	}
+	if err := c.Revoke(ctx, client.Revocation{Certificate: certificate, Key: key, Reason: f.reason}); err != nil {
+		return revoked{}, acmeclient.Explain(err)
+	}
+	return revoked{viewX509(certificate).Serial, f.reason}, nil
+}
+
 // resolveFor takes what is not given from the record of the certificate's
 // folder, if it has one.
 func (f *revokeFlags) resolveFor(ctx context.Context, a *app, cmd *cobra.Command, dir string) error {
@@ -143,6 +167,7 @@ func (f *revokeFlags) resolveFor(ctx context.Context, a *app, cmd *cobra.Command
 	if err != nil {
 		return err
 	}
+	f.byToken = record.Door != ""
 	if f.server == "" {
 		f.server = record.Server
 		if f.root == "" {

@@ -1,0 +1,171 @@
+package acmeclient
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"chancery/internal/folder"
+	"chancery/internal/renewal"
+)
+
+// Daemon keeps the certificates of folders renewed, each in the window that its
+// server suggests.
+type Daemon struct {
+	Keeper  *Keeper
+	Folders func() ([]string, error) // which, asked again and again; they may come and go
+	Exec    string                   // the command that is run after a renewal; "" for the record's
+	Timeout time.Duration            // of one renewal
+	Log     *slog.Logger
+	Now     func() time.Time
+	Rand    io.Reader
+}
+
+const (
+	rescan     = time.Minute // between two looks for folders
+	concurrent = 4           // renewals and questions at a time
+)
+
+// Run works until ctx is done, and returns when all is at rest.
+func (d *Daemon) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	kept := map[string]context.CancelFunc{}
+	defer func() {
+		for _, stop := range kept {
+			stop()
+		}
+	}()
+	slots := make(chan struct{}, concurrent)
+	for tick := time.NewTicker(rescan); ; {
+		for _, dir := range d.look(ctx, kept) {
+			keeping, stop := context.WithCancel(ctx)
+			kept[dir] = stop
+			running.Go(func() { d.keep(keeping, dir, slots) })
+		}
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// look returns the folders that are new, and stops to keep those that are gone.
+func (d *Daemon) look(ctx context.Context, kept map[string]context.CancelFunc) []string {
+	found, err := d.Folders()
+	if err != nil {
+		d.Log.ErrorContext(ctx, "couldn't find the certificates", "error", err)
+		return nil
+	}
+	gone := map[string]bool{}
+	for dir := range kept {
+		gone[dir] = true
+	}
+	var added []string
+	for _, dir := range found {
+		delete(gone, dir)
+		if kept[dir] == nil {
+			added = append(added, dir)
+		}
+	}
+	for dir := range gone {
+		d.Log.InfoContext(ctx, "is gone", "dir", dir)
+		kept[dir]()
+		delete(kept, dir)
+	}
+	return added
+}
+
+func (d *Daemon) keep(ctx context.Context, dir string, slots chan struct{}) {
+	log := d.Log.With("dir", dir)
+	log.InfoContext(ctx, "keeping")
+	loop := &renewal.Loop{Subject: &keptFolder{d, dir, slots, log}, Log: log, Now: d.Now, Rand: d.Rand}
+	loop.Run(ctx)
+}
+
+// keptFolder is a folder as the loop sees it.
+type keptFolder struct {
+	*Daemon
+	dir   string
+	slots chan struct{}
+	log   *slog.Logger
+}
+
+// Certificate reads the folder anew: somebody else may have renewed it.
+func (f *keptFolder) Certificate() *x509.Certificate {
+	chain, err := ReadCertificates(filepath.Join(f.dir, folder.FullchainFile))
+	if err != nil {
+		return nil // Renew says why
+	}
+	return chain[0]
+}
+
+// Window implements renewal.Subject.
+func (f *keptFolder) Window(ctx context.Context, c *x509.Certificate) (window renewal.Window, err error) {
+	err = f.work(ctx, func(ctx context.Context) error {
+		opened, err := folder.Open(f.dir, false)
+		if err != nil {
+			return err
+		}
+		defer opened.Close()
+		j, err := f.Keeper.load(opened)
+		if err != nil {
+			return err
+		}
+		window, err = j.window(ctx)
+		return err
+	})
+	if errors.Is(err, errNoWindow) {
+		return renewal.Default(c), nil
+	}
+	return window, err
+}
+
+// Renew implements renewal.Subject.
+func (f *keptFolder) Renew(ctx context.Context) error {
+	var result *Result
+	err := f.work(ctx, func(ctx context.Context) (err error) {
+		result, err = f.Keeper.Renew(ctx, f.dir, true)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	leaf := result.Chain[0]
+	f.log.InfoContext(ctx, "renewed", "serial", fmt.Sprintf("%040x", leaf.SerialNumber), "not_after", leaf.NotAfter.UTC().Format(time.RFC3339))
+	f.announce(ctx)
+	return nil
+}
+
+// announce runs the command, and says so when it fails: the certificate is
+// renewed all the same.
+func (f *keptFolder) announce(ctx context.Context) {
+	command, err := ExecOf(f.dir, f.Exec)
+	if err == nil {
+		err = RunExec(ctx, command, f.dir)
+	}
+	if err != nil {
+		f.log.ErrorContext(ctx, "the certificate is renewed, but who uses it was not told", "error", err)
+	}
+}
+
+// work runs one task when there is a slot for it.
+func (f *keptFolder) work(ctx context.Context, task func(context.Context) error) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case f.slots <- struct{}{}:
+	}
+	defer func() { <-f.slots }()
+	ctx, cancel := context.WithTimeout(ctx, f.Timeout)
+	defer cancel()
+	return task(ctx)
+}

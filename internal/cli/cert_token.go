@@ -1,0 +1,131 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"chancery/client"
+	"chancery/internal/acmeclient"
+)
+
+// serviceAccountToken is where Kubernetes puts a pod's token.
+const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path
+
+// proof says how "cert issue" and "cert revoke" get a token.
+type proof struct {
+	login       login
+	token       string
+	oidc, k8s   bool
+	k8sToken    string
+	x5c, x5cKey string
+	provisioner string
+}
+
+func (p *proof) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&p.token, "token", "", "get the certificate by this token instead of over ACME; - reads it from standard input")
+	flags.BoolVar(&p.oidc, "oidc", false, "get it by logging in at the provider of a provisioner of type oidc")
+	flags.BoolVar(&p.k8s, "k8s", false, "get it by the token of the Kubernetes service account")
+	flags.StringVar(&p.k8sToken, "k8s-token", "", "file of that token (default \""+serviceAccountToken+"\")")
+	flags.StringVar(&p.x5c, "x5c", "", "get it by this certificate of another CA, for a provisioner of type x5c")
+	flags.StringVar(&p.x5cKey, "x5c-key", "", "file of its key")
+	flags.StringVar(&p.provisioner, "provisioner", "", "name of the provisioner (default: the one that fits)")
+	p.login.add(cmd)
+}
+
+// given reports whether a token is to be used.
+func (p *proof) given() bool { return p.token != "" || p.oidc || p.usesK8s() || p.x5c != "" }
+
+func (p *proof) usesK8s() bool { return p.k8s || p.k8sToken != "" }
+
+// check refuses flags that contradict each other.
+func (p *proof) check() error {
+	given := 0
+	for _, is := range []bool{p.token != "", p.oidc, p.usesK8s(), p.x5c != ""} {
+		if is {
+			given++
+		}
+	}
+	switch {
+	case given > 1:
+		return usagef("--token, --oidc, --k8s and --x5c exclude each other")
+	case (p.x5c == "") != (p.x5cKey == ""):
+		return usagef("--x5c and --x5c-key go together")
+	case (p.login.device || p.login.noBrowser) && !p.oidc:
+		return usagef("--device and --no-browser go with --oidc")
+	case p.provisioner != "" && given == 0:
+		return usagef("--provisioner goes with --token, --oidc, --k8s or --x5c")
+	}
+	return nil
+}
+
+// get gets the token. Names are for x5c: some of its certificate's, or all if
+// there are none.
+func (p *proof) get(ctx context.Context, a *app, e *endpoint, names []string) (string, error) {
+	switch {
+	case p.token == "-":
+		return acmeclient.ReadToken(a.In)
+	case p.token != "":
+		return p.token, nil
+	case p.oidc:
+		return p.login.token(ctx, a, e.doorURL(), e.root, p.provisioner)
+	case p.usesK8s():
+		token, err := acmeclient.ReadTokenFile(p.k8sTokenFile())
+		if errors.Is(err, fs.ErrNotExist) {
+			err = withHint(err, "is this a pod with a service account? --k8s-token names a projected token elsewhere")
+		}
+		return token, err
+	default:
+		return p.byCertificate(ctx, e, names)
+	}
+}
+
+func (p *proof) k8sTokenFile() string { return cmp.Or(p.k8sToken, serviceAccountToken) }
+
+// renewable is the file that has a fresh token at any time, or "".
+func (p *proof) renewable() (string, error) {
+	if !p.usesK8s() {
+		return "", nil
+	}
+	return filepath.Abs(p.k8sTokenFile())
+}
+
+// byCertificate makes a token of type x5c.
+func (p *proof) byCertificate(ctx context.Context, e *endpoint, names []string) (string, error) {
+	order := client.Token{Provisioner: p.provisioner, Server: e.doorURL(), Names: names}
+	var err error
+	if order.Chain, err = acmeclient.ReadCertificates(p.x5c); err != nil {
+		return "", err
+	}
+	if order.Key, err = client.ReadKey(p.x5cKey); err != nil {
+		return "", err
+	}
+	if order.Provisioner == "" {
+		c, err := doorClient(order.Server, e.root)
+		if err != nil {
+			return "", err
+		}
+		defer c.CloseIdleConnections()
+		found, err := chooseProvisioner(ctx, c, "x5c", "")
+		if err != nil {
+			return "", err
+		}
+		order.Provisioner = found.Name
+	}
+	order.Subject = subjectOf(order.Chain[0])
+	if len(names) == 0 {
+		order.Names = acmeclient.FormatNames(acmeclient.NamesOf(order.Chain[0]))
+	}
+	if len(order.Names) == 0 {
+		return "", errors.New("the certificate of --x5c has no names, so there is nothing to get one for")
+	}
+	return order.Sign()
+}
+
+func subjectOf(c *x509.Certificate) string { return c.Subject.CommonName }
