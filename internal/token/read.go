@@ -95,6 +95,7 @@ type Provisioner struct {
 	Profiles []string `json:"profiles,omitempty" doc:"Those that its tokens can have; without, all that are not restricted."`
 	Issuer   string   `json:"issuer,omitempty" doc:"Where users log in, or who makes the tokens."`
 	ClientID string   `json:"client_id,omitempty" doc:"The client that users log in with."`
+	Scopes   []string `json:"scopes,omitempty" doc:"What the client asks for besides openid; without, email and profile."`
 	Audience []string `json:"audience,omitempty" doc:"Whom tokens must be made out for, when not this CA."`
 }
 
@@ -102,7 +103,7 @@ func (d *Door) provisioners(http.ResponseWriter, *http.Request) (any, error) {
 	list := Provisioners{Provisioners: []Provisioner{}}
 	for _, p := range d.config.Load().Provisioners.All() {
 		list.Provisioners = append(list.Provisioners, Provisioner{
-			p.Name, p.Spec.Type, p.Spec.Profiles, p.Spec.Issuer, p.Spec.ClientID, p.Spec.Audience,
+			p.Name, p.Spec.Type, p.Spec.Profiles, p.Spec.Issuer, p.Spec.ClientID, p.Spec.Scopes, p.Spec.Audience,
 		})
 	}
 	return list, nil

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -62,7 +63,7 @@ func (d *Door) sign(_ http.ResponseWriter, r *http.Request) (any, error) {
 	if err := checkNames(request, identity.Names, "the token stands for"); err != nil {
 		return nil, err
 	}
-	chosen, err := chooseProfile(wanted.Profile, identity.Profile, by, config.DefaultProfile)
+	chosen, err := chooseProfile(wanted.Profile, identity.Profile, by, d.usual(by, config.DefaultProfile, identity.Names))
 	if err != nil {
 		return nil, err
 	}
@@ -119,25 +120,37 @@ func checkNames(request *x509.CertificateRequest, proven []identifier.Identifier
 	return nil
 }
 
-// chooseProfile is the profile that was asked for, or else the token's own, the
-// provisioner's first, or the default one.
-func chooseProfile(asked, claimed string, by *provisioner.Provisioner, fallback string) (string, error) {
+// anyNames is the built-in profile for names of every type.
+const anyNames = "tls-mutual"
+
+// usual is the profile of requests that name none: the first of the
+// provisioner's, or else the default one, unless that does not take such names
+// and a later one does.
+func (d *Door) usual(by *provisioner.Provisioner, byDefault string, names []identifier.Identifier) string {
+	candidates := by.Spec.Profiles
+	if len(candidates) == 0 {
+		candidates = []string{byDefault, anyNames}
+	}
+	profiles := d.deps.Authority.Profiles()
+	for _, name := range candidates {
+		if shape := profiles[name]; shape != nil && shape.CheckNames(names) == nil {
+			return name
+		}
+	}
+	return candidates[0]
+}
+
+// chooseProfile is the profile that was asked for, or else the token's own, or
+// the usual one.
+func chooseProfile(asked, claimed string, by *provisioner.Provisioner, usual string) (string, error) {
 	if asked != "" && claimed != "" && asked != claimed {
 		return "", newProblem(invalidProfile, fmt.Sprintf("the token is for the profile %.60q, the request for %.60q", claimed, asked))
 	}
-	if len(by.Spec.Profiles) > 0 {
-		fallback = by.Spec.Profiles[0]
+	name := cmp.Or(asked, claimed, usual)
+	if len(by.Spec.Profiles) > 0 && !slices.Contains(by.Spec.Profiles, name) {
+		return "", newProblem(invalidProfile, fmt.Sprintf("the provisioner %s gives no certificates of the profile %.60q; there are %s", by.Name, name, strings.Join(by.Spec.Profiles, ", ")))
 	}
-	for _, name := range []string{asked, claimed, fallback} {
-		if name == "" {
-			continue
-		}
-		if len(by.Spec.Profiles) > 0 && !slices.Contains(by.Spec.Profiles, name) {
-			return "", newProblem(invalidProfile, fmt.Sprintf("the provisioner %s gives no certificates of the profile %.60q; there are %s", by.Name, name, strings.Join(by.Spec.Profiles, ", ")))
-		}
-		return name, nil
-	}
-	return "", newProblem(invalidProfile, "no profile was named, and there is no default one")
+	return name, nil
 }
 
 // issue walks the road. It goes on to its end when the client has gone away:

@@ -38,7 +38,7 @@ func TestOneTokenOneCertificate(t *testing.T) {
 	if _, err := leaf.Verify(x509.VerifyOptions{DNSName: "web.corp", Roots: roots, Intermediates: chain}); err != nil {
 		t.Error(err)
 	}
-	recorded := inventory(t, ca)[0]
+	recorded := recordOf(t, ca, leaf)
 	if recorded.Requester != "token:ci/runner" || recorded.Owner.Kind != store.OwnerToken || recorded.Profile != "tls-server" {
 		t.Errorf("recorded %+v", recorded)
 	}
