@@ -51,9 +51,6 @@ type Deps struct {
 	GrantChanged func(id string)
 	// IncidentsChanged is called when an incident was opened or closed; may be nil.
 	IncidentsChanged func()
-	// Revoked is called with the certificates that an operator has just revoked,
-	// 1000 at most at a time; may be nil.
-	Revoked func([]store.CertificateKey)
 	// IssuerIDs returns the ids of all generations of a configured issuer, none
 	// when there is no such; may be nil.
 	IssuerIDs func(name string) []string
@@ -91,9 +88,6 @@ func newAPI(deps Deps) *api {
 	}
 	if deps.IncidentsChanged == nil {
 		deps.IncidentsChanged = func() {}
-	}
-	if deps.Revoked == nil {
-		deps.Revoked = func([]store.CertificateKey) {}
 	}
 	if deps.IssuerIDs == nil {
 		deps.IssuerIDs = func(string) []string { return nil }

@@ -153,7 +153,6 @@ func (a *api) revokeBatch(ctx context.Context, todo *revocations, found []store.
 		if keys, err = a.Store.RevokeAll(ctx, keys, revocation); err != nil {
 			return nil, failure.Wrap("revoke certificates", err)
 		}
-		a.Revoked(keys)
 	}
 	revoked := make(map[store.CertificateKey]bool, len(keys))
 	for _, key := range keys {

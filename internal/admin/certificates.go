@@ -255,7 +255,6 @@ func (a *api) revokeCertificate(r *http.Request) (any, error) {
 	case err != nil:
 		return nil, failure.Wrap("revoke certificate", err)
 	}
-	a.Revoked([]store.CertificateKey{found.CertificateKey})
 	a.auditRevocation(r.Context(), &found, reason)
 	found.Revocation = &revoked
 	return viewCertificate(&found, a.Now()), nil

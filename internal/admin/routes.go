@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"slices"
 
 	"chancery/internal/inventory"
 	"chancery/internal/openapi"
@@ -81,7 +82,7 @@ func newRoute(method, path string, role Role, summary string, query, body, resul
 
 // routes are all that the API serves; there is no other way in.
 func (a *api) routes() []route {
-	return append(append(append(a.inventoryRoutes(), a.acmeRoutes()...), a.serverRoutes()...), append(a.tokenRoutes(), a.provisionerRoutes()...)...)
+	return slices.Concat(a.inventoryRoutes(), a.acmeRoutes(), a.serverRoutes(), a.tokenRoutes(), a.provisionerRoutes())
 }
 
 func (a *api) inventoryRoutes() []route {

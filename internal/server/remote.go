@@ -1,0 +1,74 @@
+package server
+
+import (
+	"net/http"
+
+	"chancery/internal/admin"
+	"chancery/internal/archive"
+	"chancery/internal/config"
+	"chancery/internal/hierarchy"
+	"chancery/internal/inventory"
+	"chancery/internal/store"
+)
+
+// adminRoutes are what admin.sock serves.
+func (s *Server) adminRoutes() http.Handler { return s.requests().Wrap(admin.New(s.adminDeps())) }
+
+// remoteAdmin is the same for those who come by HTTPS and say who they are.
+func (s *Server) remoteAdmin() http.Handler {
+	return admin.Remote(s.adminDeps(), admin.Callers{
+		Certificate: s.adminCertificate,
+		Clients:     func() []admin.Named { return adminClients(s.Config()) },
+	})
+}
+
+func (s *Server) adminDeps() admin.Deps {
+	return admin.Deps{
+		Store:            s.store,
+		Backup:           s.database.Backup,
+		Files:            func() ([]archive.Source, error) { return archive.Collect(s.Config()) },
+		Dir:              s.options.Config.Dir,
+		Reload:           s.Reload,
+		Status:           s.status,
+		AccountClosed:    s.door.ForgetAccount,
+		GrantChanged:     s.grants.Forget,
+		IncidentsChanged: s.incidents.Forget,
+		IssuerIDs:        func(name string) []string { return issuerIDs(s.Config(), name) },
+		Decide:           s.authority.Decide,
+		Profile:          func(name string) (string, error) { return profileNamed(s.Config(), name) },
+		Limits:           s.limits,
+		Provisioners:     provisionerDeps(s.Config, s.provisionersChanged),
+		Auditor:          s.auditor,
+		Now:              s.now,
+	}
+}
+
+// adminClients are the names with a role.
+func adminClients(c *config.Config) []admin.Named {
+	var clients []admin.Named
+	for _, client := range c.Admin.Clients {
+		if name, err := inventory.ParseName(client.Name); err == nil { // checked when it was read
+			clients = append(clients, admin.Named{Name: name, Role: admin.Role(client.Role)})
+		}
+	}
+	return clients
+}
+
+// issuerIDs are the ids of all generations of a configured issuer, as far as
+// they can be read.
+func issuerIDs(c *config.Config, name string) []string {
+	var ids []string
+	for _, configured := range c.IssuerNames() {
+		if configured != name {
+			continue
+		}
+		generations, err := hierarchy.LoadIssuer(c.IssuerFiles(name))
+		if err != nil {
+			return nil
+		}
+		for _, generation := range generations {
+			ids = append(ids, store.IssuerID(generation.Issuer().SubjectKeyId))
+		}
+	}
+	return ids
+}
