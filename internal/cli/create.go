@@ -198,7 +198,9 @@ func (a *app) createAuthority(c *config.Config, permit []string, pathLength int,
 			return err
 		}
 		generated = path
-		_, err = hierarchy.Create(hierarchy.Options{Dir: c.Dir, Permit: withOwnNames(permit, c), Passphrase: passphrase, PathLength: pathLength})
+		_, err = hierarchy.Create(hierarchy.Options{
+			Dir: c.Dir, Permit: withOwnNames(permit, c), Passphrase: passphrase, RootListURL: rootListURL(c), PathLength: pathLength,
+		})
 		if err != nil {
 			return err
 		}

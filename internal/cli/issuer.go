@@ -136,7 +136,7 @@ func (a *app) rotateIssuer(ctx context.Context, name string, f issuerFlags) erro
 		return usagef("--path-length is below 0")
 	}
 	return a.newGeneration(ctx, name, f, func(c *config.Config) (_ *hierarchy.Generation, err error) {
-		options.Files = c.IssuerFiles(name)
+		options.Files, options.RootListURL = c.IssuerFiles(name), rootListURL(c)
 		if options.Key, err = f.newKey(ctx, c, name); err != nil {
 			return nil, err
 		}

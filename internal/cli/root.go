@@ -96,7 +96,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err} })
 	root.AddCommand(
 		newUp(a), newInit(a), newServe(a), newReload(a), newConfig(a), newProfile(a),
-		newCerts(a), newOrders(a), newAccounts(a), newEAB(a), newPolicy(a), newLimits(a), newIssuer(a),
+		newCerts(a), newOrders(a), newAccounts(a), newEAB(a), newPolicy(a), newLimits(a), newIssuer(a), newRootGroup(a),
 		newBackup(a), newRestore(a), newVersion(a), newCertCommand(a),
 	)
 	return root

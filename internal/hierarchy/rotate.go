@@ -66,6 +66,9 @@ func (o RotateOptions) rotate() (*Generation, error) {
 	if !isKeyOf(root, rootKey.Public()) {
 		return nil, fmt.Errorf("the root's key is not that of %v", root)
 	}
+	if !o.Files.sameRoot(root) { // whoever has that root looks after its list
+		o.RootListURL = nil
+	}
 	maker := o.issuerOptions(root.Certificate)
 	template, signer, err := maker.intermediateTemplate(o.Key.Signer)
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 // changes them; a reload makes new ones.
 type issuers struct {
 	current map[string]*issuer.Local // by name
+	former  map[string]*issuer.Local // earlier generations that have their key and have not expired, by ID
 	all     []store.Issuer           // of all generations
 }
 
@@ -33,6 +34,15 @@ func (i *issuers) byName() map[string]ca.Issuer {
 		byName[name] = local
 	}
 	return byName
+}
+
+// byID are the earlier generations as the road takes them.
+func (i *issuers) byID() map[string]ca.Issuer {
+	byID := make(map[string]ca.Issuer, len(i.former))
+	for id, local := range i.former {
+		byID[id] = local
+	}
+	return byID
 }
 
 // of is the issuer of a profile.
@@ -70,7 +80,7 @@ func (i *issuers) changed(before *issuers) (keys []string) {
 // loadIssuers reads all issuers and the keys of those that sign now, and makes
 // them known to the store. Keys that helpers hold are opened by and by.
 func (s *Server) loadIssuers(ctx context.Context, c *config.Config) (*issuers, error) {
-	loaded := &issuers{current: map[string]*issuer.Local{}}
+	loaded := &issuers{current: map[string]*issuer.Local{}, former: map[string]*issuer.Local{}}
 	for _, name := range c.IssuerNames() {
 		generations, err := hierarchy.LoadIssuer(c.IssuerFiles(name))
 		if err != nil {
@@ -79,15 +89,12 @@ func (s *Server) loadIssuers(ctx context.Context, c *config.Config) (*issuers, e
 		for _, generation := range generations {
 			loaded.all = append(loaded.all, issuer.Record(generation.Chain, generation.Alternates))
 		}
-		newest := generations[len(generations)-1]
-		signer, err := newest.Signer(func(uri string, public crypto.PublicKey) (crypto.Signer, error) {
-			return s.helperKey(c, name, uri, public)
-		})
-		if err != nil {
+		newest := len(generations) - 1
+		if loaded.current[name], err = s.openGeneration(c, name, generations[newest]); err != nil {
 			return nil, fmt.Errorf("couldn't use the issuer %s: %w", name, err)
 		}
-		if loaded.current[name], err = issuer.NewLocal(signer, newest.Chain, newest.Alternates...); err != nil {
-			return nil, err
+		for _, generation := range generations[:newest] {
+			s.addFormer(c, name, generation, loaded)
 		}
 	}
 	for _, record := range loaded.all {
@@ -96,6 +103,33 @@ func (s *Server) loadIssuers(ctx context.Context, c *config.Config) (*issuers, e
 		}
 	}
 	return loaded, nil
+}
+
+// openGeneration opens the key of a generation.
+func (s *Server) openGeneration(c *config.Config, name string, generation *hierarchy.Generation) (*issuer.Local, error) {
+	signer, err := generation.Signer(func(uri string, public crypto.PublicKey) (crypto.Signer, error) {
+		return s.helperKey(c, name, uri, public)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return issuer.NewLocal(signer, generation.Chain, generation.Alternates...)
+}
+
+// addFormer opens an earlier generation, which goes on to sign revocation lists
+// while its certificates live. Without its key they can't be revoked so that
+// anybody sees it; all else goes on.
+func (s *Server) addFormer(c *config.Config, name string, generation *hierarchy.Generation, loaded *issuers) {
+	if s.now().After(generation.Issuer().NotAfter) {
+		return
+	}
+	local, err := s.openGeneration(c, name, generation)
+	if err != nil {
+		s.log.Warn("the key of an earlier issuing certificate is not at hand, so revocations of what it signed can't be published",
+			"issuer", name, "generation", generation.Number, "until", generation.Issuer().NotAfter, "error", err)
+		return
+	}
+	loaded.former[local.ID()] = local
 }
 
 // helperKey returns the key of an issuer that a helper holds. Helpers run until

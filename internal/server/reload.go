@@ -48,7 +48,10 @@ func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 	if err := s.setLevel(next.Log.Level); err != nil {
 		return admin.Reloaded{}, err
 	}
-	if err := s.authority.SetIssuers(issuers.byName()); err != nil {
+	if err := s.reconfigureRevocation(next, issuers); err != nil { // a new issuer's certificates have lists
+		return admin.Reloaded{}, err
+	}
+	if err := s.authority.SetIssuers(issuers.byName(), issuers.byID()); err != nil {
 		return admin.Reloaded{}, err
 	}
 	reloaded.Changed = append(reloaded.Changed, issuers.changed(s.issuers.Load())...)

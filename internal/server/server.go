@@ -27,6 +27,7 @@ import (
 	"chancery/internal/lint"
 	"chancery/internal/observe"
 	"chancery/internal/policy"
+	"chancery/internal/revocation"
 	"chancery/internal/store"
 	"chancery/internal/store/sqlite"
 )
@@ -60,6 +61,9 @@ type Server struct {
 	limits    *limits.Limits
 	door      *acme.Door
 	own       *ownCertificate
+	lists     *revocation.Lists
+	responder *revocation.Responder
+	rootList  atomic.Pointer[revocation.Document] // nil when there is none
 	listeners listeners
 
 	validating atomic.Int64 // validations under way
@@ -86,7 +90,7 @@ func Open(ctx context.Context, options Options) (_ *Server, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		s.openStore, s.loadHierarchy, s.listen, s.openAuthority, s.openDoor, s.openOwnCertificate, s.addHandlers,
+		s.openStore, s.loadHierarchy, s.listen, s.openLists, s.openAuthority, s.openResponder, s.openDoor, s.openOwnCertificate, s.addHandlers,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -126,7 +130,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	var work errgroup.Group
-	for _, run := range []func(context.Context) error{s.authority.Run, s.door.Run, s.own.run, s.tidy} {
+	for _, run := range []func(context.Context) error{s.authority.Run, s.door.Run, s.own.run, s.tidy, s.lists.Run} {
 		work.Go(func() error { return run(background) })
 	}
 

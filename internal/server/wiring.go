@@ -23,6 +23,7 @@ import (
 	"chancery/internal/lint"
 	"chancery/internal/observe"
 	"chancery/internal/policy"
+	"chancery/internal/revocation"
 	"chancery/internal/profile"
 	"chancery/internal/store/sqlite"
 	"chancery/internal/validation"
@@ -39,7 +40,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	s.onClose(s.database.Close)
-	s.store = observe.Store(s.database, s.metrics)
+	s.store = revocation.Watch(observe.Store(s.database, s.metrics), s.revoked)
 	s.metrics.Queue("store", s.database.Queued)
 	return nil
 }
@@ -70,9 +71,16 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 	s.policy.SetRules(s.config.Rules)
 	s.limits = limits.New(s.config.Rates, s.now)
 	s.tellWarnings(ctx, s.config)
+	own, err := revocation.Profiles()
+	if err != nil {
+		return err
+	}
 	if s.authority, err = ca.New(ca.Deps{
 		Store:    s.store,
 		Issuers:  s.issuers.Load().byName(),
+		Former:   s.issuers.Load().byID(),
+		Places:   s.lists,
+		Own:      own,
 		Policy:   s.policy,
 		Profiles: s.config.Compiled,
 		Linter:   s.linter,

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto"
 	"crypto/x509"
 	"slices"
 	"testing"
@@ -58,7 +59,13 @@ func (c *acmezClient) obtain(t *testing.T, o order) []byte {
 // request asks for a certificate of a profile that may replace another.
 func (c *acmezClient) request(t *testing.T, o order, profile string, replaces *x509.Certificate) ([]byte, error) {
 	t.Helper()
-	csr, err := acmez.NewCSR(newKey(t), o.names)
+	return c.requestFor(t, newKey(t), o, profile, replaces)
+}
+
+// requestFor is request for a key.
+func (c *acmezClient) requestFor(t *testing.T, key crypto.Signer, o order, profile string, replaces *x509.Certificate) ([]byte, error) {
+	t.Helper()
+	csr, err := acmez.NewCSR(key, o.names)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,7 +110,7 @@ func makeAuthority(permit []string) (map[string][]byte, error) {
 		return nil, err
 	}
 	files := map[string][]byte{}
-	for _, name := range []string{hierarchy.RootFile, hierarchy.RootKeyFile, hierarchy.IntermediateFile, hierarchy.KeyFile} {
+	for _, name := range []string{hierarchy.RootFile, hierarchy.RootKeyFile, hierarchy.RootListFile, hierarchy.IntermediateFile, hierarchy.KeyFile} {
 		if files[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
 			return nil, err
 		}
