@@ -56,6 +56,9 @@ type Spec struct {
 	// The name under which the provider knows this CA's clients.
 	ClientID string `yaml:"client_id" json:"client_id,omitempty" of:"oidc"`
 
+	// What users allow this CA's clients to ask the provider for, besides openid. Empty for email and profile; add what makes the provider tell groups, often [email, groups].
+	Scopes []string `yaml:"scopes" json:"scopes,omitempty" of:"oidc"`
+
 	// The audiences that tokens may be made out for. Empty for the client_id of oidc, and else the URL of this CA.
 	Audience []string `yaml:"audience" json:"audience,omitempty" of:"oidc,kubernetes,gcp,azure"`
 
