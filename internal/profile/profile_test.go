@@ -69,7 +69,7 @@ func TestWithDefaults(t *testing.T) {
 	want := Spec{
 		Description: "TLS clients, for 90 days", Validity: Validity{Default: day, Shortest: hour / 60, Longest: day}, Backdate: hour / 60,
 		KeyTypes: allKeyTypes(), KeyUsages: []string{"digitalSignature"}, ExtendedKeyUsages: []string{"clientAuth"},
-		SAN: SAN{Types: []string{"dns", "ip"}},
+		SAN: SAN{Types: []string{"dns", "ip", "email", "uri"}},
 	}
 	if !reflect.DeepEqual(client, want) {
 		t.Errorf("got  %+v\nwant %+v", client, want)

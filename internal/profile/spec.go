@@ -120,7 +120,7 @@ type Attribute struct {
 
 // SAN says which subject alternative names there are.
 type SAN struct {
-	// The types of names that are taken from requesters: dns, ip, email, uri. Default: dns and ip.
+	// The types of names that are taken from requesters: dns, ip, email, uri. Default: dns and ip; all of them in the built-in profiles tls-client and tls-mutual.
 	Types []string `yaml:"types,omitempty" json:"types,omitempty"`
 
 	// Leaves the requester's names out of the certificate; expressions can still use them.
@@ -268,11 +268,13 @@ func Defaults() map[string]Spec {
 			Description:       "TLS clients, for 90 days",
 			Validity:          Validity{Default: 90 * day},
 			ExtendedKeyUsages: []string{"clientAuth"},
+			SAN:               anyNames(),
 		},
 		"tls-mutual": {
 			Description:       "Machines that are TLS server and client, for 90 days",
 			Validity:          Validity{Default: 90 * day},
 			ExtendedKeyUsages: []string{"serverAuth", "clientAuth"},
+			SAN:               anyNames(),
 		},
 		"shortlived": {
 			Description:       "TLS servers that renew every few days; never revoked",
@@ -281,6 +283,15 @@ func Defaults() map[string]Spec {
 			NoRevocation:      true,
 		},
 	}
+}
+
+// anyNames takes all types of names: clients are people and workloads, too.
+func anyNames() SAN {
+	var types []string
+	for _, typ := range identifier.Types() {
+		types = append(types, string(typ))
+	}
+	return SAN{Types: types}
 }
 
 // WithDefaults returns the spec of the profile name with all that it leaves

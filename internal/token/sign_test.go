@@ -23,8 +23,12 @@ func TestOneTokenOneCertificate(t *testing.T) {
 		Profile: "everything",
 	}
 	sign(t, ca, request).refused(t, http.StatusBadRequest, "invalidProfile", `there is no profile "everything"`)
-	request.Profile = "" // tls-server
+	request.Profile = "tls-server"
 	sign(t, ca, request).refused(t, http.StatusBadRequest, "unsupportedIdentifier", "")
+	request.Profile = "" // tls-server does not take all of these names
+	if made, _ := sign(t, ca, request).issued(t); made.Profile != "tls-mutual" || len(made.Names) != len(names) {
+		t.Errorf("the certificate for all types of names is %+v", made)
+	}
 
 	request.Token = ci.token(t, claimsFor(ca, "ci", "Web.corp", "10.0.0.1"))
 	request.CSR = newCSR(t, key, "web.corp", "10.0.0.1")
