@@ -7,11 +7,10 @@ import (
 	"chancery/internal/policy"
 )
 
-// BenchmarkDecide asks 100,000 rules and 10,000 grants about requests of two
-// names: those of the grants, those that only rules speak of, and some that
-// every rule of an account or a grant has a say in.
-func BenchmarkDecide(b *testing.B) {
-	const ruleCount, grantCount = 100_000, 10_000
+const ruleCount, grantCount = 100_000, 10_000
+
+// manyRules are about everybody, grants, profiles and provisioners.
+func manyRules() policy.Spec {
 	spec := policy.Spec{DenyByDefault: true}
 	for i := range ruleCount {
 		r := policy.RuleSpec{Allow: []string{fmt.Sprintf("**.t%d.corp", i), fmt.Sprintf("10.%d.%d.0/24", i/256%256, i%256)}}
@@ -27,6 +26,13 @@ func BenchmarkDecide(b *testing.B) {
 		}
 		spec.Rules = append(spec.Rules, r)
 	}
+	return spec
+}
+
+// BenchmarkDecide asks 100,000 rules and 10,000 grants about requests of two
+// names: those of the grants, those that only rules speak of, and some that
+// every rule of an account, a grant or a provisioner has a say in.
+func BenchmarkDecide(b *testing.B) {
 	judge := policy.Policy{Grants: make(book, grantCount)}
 	for i := range grantCount {
 		id := fmt.Sprintf("g%d", i)
@@ -38,7 +44,7 @@ func BenchmarkDecide(b *testing.B) {
 		}
 		judge.Grants.(book)[id] = grant
 	}
-	judge.SetRules(compile(b, spec))
+	judge.SetRules(compile(b, manyRules()))
 	for _, test := range []struct {
 		name     string
 		question func(i int) policy.Question
