@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
+	"strings"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -72,7 +73,7 @@ func (p *proof) get(ctx context.Context, a *app, e *endpoint, names []string) (s
 	case p.token == "-":
 		return acmeclient.ReadToken(a.In)
 	case p.token != "":
-		return p.token, nil
+		return strings.TrimSpace(p.token), nil
 	case p.oidc:
 		return p.login.token(ctx, a, e.doorURL(), e.root, p.provisioner)
 	case p.usesK8s():
