@@ -48,11 +48,11 @@ func newKubernetes(name string, spec Spec, deps Deps) (Verifier, error) {
 		k.audiences = func() []string { return spec.Audience }
 	}
 	if spec.Issuer == "" && spec.JWKSURL == "" && spec.APIServer == "" && len(spec.Keys) == 0 {
-		spec.JWKSURL, spec.Root = inClusterKeys, cmp.Or(spec.Root, inClusterRoot)
-		spec.ServiceAccountToken = cmp.Or(spec.ServiceAccountToken, inClusterToken)
-		if _, err := os.Stat(spec.Root); err != nil {
-			return nil, mistake("issuer", "this is no pod of a cluster, so write by which issuer, jwks_url, keys or api_server tokens can be checked")
+		if _, err := os.Stat(inClusterRoot); err != nil || spec.Root != "" || spec.ServiceAccountToken != "" {
+			return nil, mistake("issuer", "write by which issuer, jwks_url, keys or api_server tokens can be checked; without all of them, and root and service_account_token, a pod uses those of its cluster")
 		}
+		spec.JWKSURL, spec.Root, spec.ServiceAccountToken = inClusterKeys, inClusterRoot, inClusterToken
+		deps.Dir = "/" // these files may be read whoever made the provisioner
 	}
 	err := errors.Join(k.connect(name, spec, deps), k.checkSpec(spec))
 	if err != nil {

@@ -384,7 +384,8 @@ func TestKubernetesSpec(t *testing.T) {
 		spec Spec
 		says string
 	}{
-		{Spec{TrustDomain: "corp"}, "issuer: this is no pod"},
+		{Spec{TrustDomain: "corp"}, "issuer: write by which"},
+		{Spec{TrustDomain: "corp", ServiceAccountToken: "token"}, "issuer: write by which"},
 		{Spec{Issuer: clusterIssuer}, "trust_domain: "},
 		{Spec{Issuer: clusterIssuer, TrustDomain: "Corp/x"}, "trust_domain: "},
 		{Spec{Issuer: "http://api.corp", TrustDomain: "corp"}, "issuer: "},
