@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -30,6 +31,10 @@ func ExecOf(dir, given string) (string, error) {
 func RunExec(ctx context.Context, command, dir string) error {
 	if command == "" {
 		return nil
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return fmt.Errorf("couldn't find out where %s is: %w", dir, err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), execTime)
 	defer cancel()

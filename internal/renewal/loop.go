@@ -88,7 +88,11 @@ func (l *Loop) plan(ctx context.Context, certificate *x509.Certificate) time.Dur
 	}
 	if !window.Start.Equal(l.window.Start) || !window.End.Equal(l.window.End) {
 		l.picked = window.pick(l.Rand)
-		l.Log.InfoContext(ctx, "planned", "renew_at", l.picked.UTC().Format(time.RFC3339), "explanation", window.Explanation)
+		attrs := []any{"renew_at", l.picked.UTC().Format(time.RFC3339)}
+		if window.Explanation != "" {
+			attrs = append(attrs, "explanation", window.Explanation)
+		}
+		l.Log.InfoContext(ctx, "planned", attrs...)
 	}
 	l.window = window
 	return min(cmp.Or(window.RetryAfter, askUsually), askRarely)
