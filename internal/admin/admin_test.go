@@ -113,6 +113,14 @@ func (f *fixture) inProcess(t *testing.T) *admin.Client {
 // issue puts a certificate into the inventory.
 func (f *fixture) issue(t *testing.T, number byte, name string, change func(*store.Certificate)) store.Certificate {
 	t.Helper()
+	c, err := f.tryIssue(t.Context(), number, name, change)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (f *fixture) tryIssue(ctx context.Context, number byte, name string, change func(*store.Certificate)) (store.Certificate, error) {
 	c := store.Certificate{
 		CertificateKey: store.CertificateKey{IssuerID: "0011223344556677", Serial: serial.Number{0: 1, 19: number}},
 		Profile:        "tls-server", Requester: "acme:a1", AccountID: "a1", Rule: "default",
@@ -124,13 +132,10 @@ func (f *fixture) issue(t *testing.T, number byte, name string, change func(*sto
 		change(&c)
 	}
 	intent := store.Intent{CertificateKey: c.CertificateKey, TBS: []byte{1}, Request: []byte("{}"), Attempt: 1, Created: c.Issued, Deadline: epoch}
-	if err := f.BeginIssuance(t.Context(), intent); err != nil {
-		t.Fatal(err)
+	if err := f.BeginIssuance(ctx, intent); err != nil {
+		return c, err
 	}
-	if err := f.CompleteIssuance(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return c, f.CompleteIssuance(ctx, c)
 }
 
 func collect[T any](t *testing.T, found func(func(T, error) bool)) []T {

@@ -76,7 +76,7 @@ func newRoute(method, path string, role Role, summary string, query, body, resul
 			http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
 			http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable,
 		},
-		Role: string(role),
+		Problem: Error{}, Role: string(role),
 	}, serve}
 }
 
