@@ -35,16 +35,29 @@ func findToken(env environment) (source, error) {
 	if path == "" {
 		return fromMachine(env), nil
 	}
+	if _, err := readAccount(path); err != nil {
+		return nil, err
+	}
+	client := cloudkms.NewClient(false)
+	return func(ctx context.Context) (token string, ends time.Time, err error) {
+		account, err := readAccount(path) // which may have got another key
+		if err != nil {
+			return "", ends, wire.Errorf(wire.Refused, "%v", err)
+		}
+		return account.token(ctx, client, env.now())
+	}, nil
+}
+
+func readAccount(path string) (*account, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't read GOOGLE_APPLICATION_CREDENTIALS: %w", err)
 	}
-	account, err := parseAccount(content)
+	found, err := parseAccount(content)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't use %s, which GOOGLE_APPLICATION_CREDENTIALS names: %w", path, err)
 	}
-	client := cloudkms.NewClient(false)
-	return func(ctx context.Context) (string, time.Time, error) { return account.token(ctx, client, env.now()) }, nil
+	return found, nil
 }
 
 // fromMachine asks the metadata server of the virtual machine or the cluster.

@@ -50,6 +50,36 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// A service account that got another key is taken up when a token is needed.
+func TestAccountIsReplaced(t *testing.T) {
+	f := newFakeKMS(t, "P-256", "EC_SIGN_P256_SHA256")
+	path := f.accountFile(t, nil)
+	k, err := findKey("gcpkms:"+testName+"?endpoint="+f.URL, withVariables(map[string]string{"GOOGLE_APPLICATION_CREDENTIALS": path}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for content, want := range map[string]string{
+		"{}": "a service_account with a key is needed", strings.Replace(string(good), "key-1", "key-2", 1): "invalid_grant",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.Check(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // A token that the service takes no longer is renewed.
 func TestTokenIsRenewed(t *testing.T) {
 	f := newFakeKMS(t, "P-256", "EC_SIGN_P256_SHA256")

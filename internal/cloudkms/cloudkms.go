@@ -67,12 +67,9 @@ func Main(name string, find func(uri string) (Key, error)) int {
 	return 0
 }
 
-// Open implements wire.Store. A secret is not taken: credentials are where the
+// Open implements wire.Store. There is no secret: credentials are where the
 // cloud's own tools have them.
-func (s *Store) Open(uri string, secret []byte) ([]byte, error) {
-	if len(secret) > 0 {
-		return nil, wire.Errorf(wire.Refused, "a pin-source is of no use for keys in a cloud's service")
-	}
+func (s *Store) Open(uri string, _ []byte) ([]byte, error) {
 	key, err := s.Find(uri)
 	if err != nil {
 		return nil, wire.Errorf(wire.Refused, "%v", err)

@@ -182,16 +182,14 @@ func TestStoreRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
-		key    *fakeKey
-		secret string
-		want   string
+		key  *fakeKey
+		want string
 	}{
-		{good, "", ""},
-		{good, "1234", "pin-source"},
-		{&fakeKey{public: der}, "", "only ECDSA and RSA"},
-		{&fakeKey{public: []byte("x")}, "", "couldn't read the public key"},
-		{&fakeKey{err: errors.New("away")}, "", "away"},
-		{nil, "", "no such form"},
+		{good, ""},
+		{&fakeKey{public: der}, "only ECDSA and RSA"},
+		{&fakeKey{public: []byte("x")}, "couldn't read the public key"},
+		{&fakeKey{err: errors.New("away")}, "away"},
+		{nil, "no such form"},
 	} {
 		store := Store{Now: time.Now, Find: func(string) (Key, error) {
 			if test.key == nil {
@@ -199,7 +197,7 @@ func TestStoreRefuses(t *testing.T) {
 			}
 			return test.key, nil
 		}}
-		_, err := store.Open("k:a", []byte(test.secret))
+		_, err := store.Open("k:a", nil)
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%+v: %v", test, err)
 		}
