@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/x509"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,5 +105,38 @@ func TestLargeListIsRead(t *testing.T) {
 	}
 	if url, err := distributionPoint(der); err != nil || url != list.url {
 		t.Errorf("%q, %v", url, err)
+	}
+}
+
+// BenchmarkBulk publishes what a revocation of 10,000 certificates in 100
+// partitions comes to: the time until all lists have it.
+func BenchmarkBulk(b *testing.B) {
+	a := newAuthority(b, defaultSettings(), nil) // 100 in a partition
+	const count = 10_000
+	certificates := make([]store.CertificateKey, count)
+	var work sync.WaitGroup
+	for part := range 50 {
+		work.Go(func() {
+			for i := part; i < count; i += 50 {
+				issued, _ := a.issue("tls-server")
+				certificates[i] = issued.CertificateKey
+			}
+		})
+	}
+	work.Wait()
+	a.publish()
+	for b.Loop() {
+		b.StopTimer()
+		a.pass(time.Hour)
+		b.StartTimer()
+		for chunk := range slices.Chunk(certificates, 1000) {
+			if _, err := a.store.RevokeAll(b.Context(), chunk, store.Revocation{At: a.now(), Reason: 4}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		a.publish()
+	}
+	if entries := len(a.list(0).RevokedCertificateEntries); entries != count {
+		b.Errorf("the full list has %d entries", entries)
 	}
 }

@@ -115,7 +115,7 @@ func startCA(b *testing.B) *ca {
 	listen, metrics := freeAddress(b), freeAddress(b)
 	_, port, _ := net.SplitHostPort(freeAddress(b))
 	settings := []string{
-		"--dir", data, "--set", "listen=" + listen, "--set", "http_listen=", "--set", "metrics_listen=" + metrics,
+		"--dir", data, "--set", "listen=" + listen, "--set", "http_listen=" + freeAddress(b), "--set", "metrics_listen=" + metrics,
 		"--set", "validation.http_port=" + port, "--set", "validation.allow=127.0.0.0/8",
 	}
 	run(b, exec.Command(binary, append([]string{"init"}, settings...)...))
