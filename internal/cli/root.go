@@ -75,6 +75,8 @@ type app struct {
 	dir  string // "" when not given
 	file string // of the configuration; "" for that in dir
 	set  []string
+
+	remote remoteFlags
 }
 
 func newRoot(a *app) *cobra.Command {
@@ -93,12 +95,15 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVar(&a.dir, "dir", "", "directory of the certificate authority (default $CHANCERY_DIR, or \""+defaultDir+"\")")
 	flags.StringArrayVar(&a.set, "set", nil, "override a setting of the configuration, as in validation.timeout=3s")
 	_ = root.MarkPersistentFlagDirname("dir") // fails only for flags there are not
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err: err} })
+	root.SetFlagErrorFunc(localOnly)
 	root.AddCommand(
-		newUp(a), newInit(a), newServe(a), newReload(a), newConfig(a), newProfile(a),
-		newCerts(a), newOrders(a), newAccounts(a), newEAB(a), newPolicy(a), newLimits(a), newIssuer(a), newRootGroup(a),
-		newBackup(a), newRestore(a), newVersion(a), newCertCommand(a),
+		newUp(a), newInit(a), newServe(a), newConfig(a), newProfile(a), newIssuer(a), newRootGroup(a),
+		newRestore(a), newVersion(a), newCertCommand(a), newToken(a), newCSR(a), newTrust(a),
 	)
+	root.AddCommand(a.reaching(
+		newCerts(a), newServices(a), newIncident(a), newOrders(a), newAccounts(a), newEAB(a), newPolicy(a), newLimits(a),
+		newProvisioner(a), newAdmin(a), newReload(a), newBackup(a),
+	)...)
 	return root
 }
 

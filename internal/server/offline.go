@@ -91,13 +91,15 @@ func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlo
 		Decide: func(ctx context.Context, q policy.Question) (policy.Decision, error) {
 			return ca.Decide(ctx, judge, c.Compiled, q)
 		},
-		Profile: func(name string) (string, error) { return profileNamed(c, name) },
-		Backup:  database.Backup,
-		Files:   func() ([]archive.Source, error) { return archive.Collect(c) },
-		Dir:     c.Dir,
-		Status:  func(context.Context) admin.Status { return admin.Status{Reason: "no server runs"} },
-		Auditor: observe.NewAuditor(audit),
-		Now:     time.Now,
+		Profile:      func(name string) (string, error) { return profileNamed(c, name) },
+		IssuerIDs:    func(name string) []string { return issuerIDs(c, name) },
+		Backup:       database.Backup,
+		Files:        func() ([]archive.Source, error) { return archive.Collect(c) },
+		Dir:          c.Dir,
+		Status:       func(context.Context) admin.Status { return admin.Status{Reason: "no server runs"} },
+		Auditor:      observe.NewAuditor(audit),
+		Provisioners: provisionerDeps(func() *config.Config { return c }, nil),
+		Now:          time.Now,
 	})
 	return admin.InProcess(handler, func() error { return errors.Join(database.Close(), unlock()) }), nil
 }

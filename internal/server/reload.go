@@ -41,6 +41,10 @@ func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 	if err := s.lintProfiles(next, issuers); err != nil {
 		return admin.Reloaded{}, err
 	}
+	provisioners, err := s.loadProvisioners(ctx, next, s.tokens.set)
+	if err != nil {
+		return admin.Reloaded{}, err
+	}
 	validator, err := s.newValidator(next)
 	if err != nil {
 		return admin.Reloaded{}, err
@@ -61,6 +65,7 @@ func (s *Server) Reload(ctx context.Context) (admin.Reloaded, error) {
 	s.limits.Reconfigure(next.Rates)
 	s.tellWarnings(ctx, next)
 	s.door.Reconfigure(s.acmeConfig(next), validator)
+	s.useProvisioners(next, provisioners)
 	s.own.setNames(ownNames(next, s.listeners.https.Addr()))
 	s.config = next
 	s.auditor.Audit(ctx, "configuration.reloaded", admin.Requester(ctx),

@@ -22,6 +22,7 @@ import (
 	"chancery/internal/ca"
 	"chancery/internal/config"
 	"chancery/internal/grant"
+	"chancery/internal/incident"
 	"chancery/internal/keyhelper"
 	"chancery/internal/limits"
 	"chancery/internal/lint"
@@ -58,8 +59,10 @@ type Server struct {
 	authority *ca.Authority
 	policy    *policy.Policy
 	grants    *grant.Book
+	incidents *incident.Book
 	limits    *limits.Limits
 	door      *acme.Door
+	tokens    tokenDoor
 	own       *ownCertificate
 	lists     *revocation.Lists
 	responder *revocation.Responder
@@ -90,7 +93,7 @@ func Open(ctx context.Context, options Options) (_ *Server, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		s.openStore, s.loadHierarchy, s.listen, s.openLists, s.openAuthority, s.openResponder, s.openDoor, s.openOwnCertificate, s.addHandlers,
+		s.openStore, s.loadHierarchy, s.listen, s.openLists, s.openAuthority, s.openResponder, s.openDoor, s.openTokenDoor, s.openOwnCertificate, s.addHandlers,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

@@ -25,6 +25,7 @@ import (
 	"chancery/internal/admin"
 	"chancery/internal/config"
 	"chancery/internal/hierarchy"
+	"chancery/internal/inventory"
 	"chancery/internal/server"
 	"chancery/internal/store/sqlite"
 )
@@ -236,7 +237,7 @@ func TestAdminSocket(t *testing.T) {
 	if status, err := offline.Status(t.Context()); err != nil || status.Serving {
 		t.Errorf("offline: %+v, %v", status, err)
 	}
-	for c, err := range offline.Certificates(t.Context(), admin.CertificateFilter{}, 0) {
+	for c, err := range offline.Certificates(t.Context(), inventory.Query{}, 0) {
 		if err != nil || c.Requester != "self" {
 			t.Errorf("offline: %+v, %v", c, err)
 		}

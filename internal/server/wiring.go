@@ -6,25 +6,23 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"chancery/internal/acme"
-	"chancery/internal/admin"
-	"chancery/internal/archive"
 	"chancery/internal/ca"
 	"chancery/internal/config"
 	"chancery/internal/grant"
 	"chancery/internal/hierarchy"
+	"chancery/internal/incident"
 	"chancery/internal/keys"
 	"chancery/internal/limits"
 	"chancery/internal/lint"
 	"chancery/internal/observe"
 	"chancery/internal/policy"
-	"chancery/internal/revocation"
 	"chancery/internal/profile"
+	"chancery/internal/revocation"
 	"chancery/internal/store/sqlite"
 	"chancery/internal/validation"
 )
@@ -140,6 +138,7 @@ func (s *Server) openDoor(context.Context) error {
 		return err
 	}
 	s.metrics.Queue("validations", func() int { return int(s.validating.Load()) })
+	s.incidents = incident.NewBook(s.store, s.log)
 	s.door, err = acme.New(acme.Deps{
 		Config:    s.acmeConfig(s.config),
 		Store:     s.store,
@@ -148,6 +147,7 @@ func (s *Server) openDoor(context.Context) error {
 		Grants:    s.grants,
 		Limits:    s.limits,
 		Nonces:    nonces,
+		Windows:   s.incidents,
 		CheckKey:  keys.Check,
 		Now:       s.now,
 		Rand:      rand.Reader,
@@ -263,28 +263,10 @@ func (s *Server) openOwnCertificate(ctx context.Context) error {
 
 // addHandlers ties the routes to the listeners.
 func (s *Server) addHandlers(context.Context) error {
-	s.handle(s.secureRoutes(), s.plainRoutes(), s.metricsRoutes(), s.adminRoutes(), &tls.Config{
+	s.handle(s.secureRoutes(), s.plainRoutes(), s.metricsRoutes(), s.adminRoutes(), s.askClients(&tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"http/1.1"},
 		GetCertificate: s.own.get,
-	})
-	return nil
-}
-
-func (s *Server) adminRoutes() http.Handler {
-	return s.requests().Wrap(admin.New(admin.Deps{
-		Store:         s.store,
-		Backup:        s.database.Backup,
-		Files:         func() ([]archive.Source, error) { return archive.Collect(s.Config()) },
-		Dir:           s.config.Dir,
-		Reload:        s.Reload,
-		Status:        s.status,
-		AccountClosed: s.door.ForgetAccount,
-		GrantChanged:  s.grants.Forget,
-		Decide:        s.authority.Decide,
-		Profile:       func(name string) (string, error) { return profileNamed(s.Config(), name) },
-		Limits:        s.limits,
-		Auditor:       s.auditor,
-		Now:           s.now,
 	}))
+	return nil
 }
