@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -218,70 +217,6 @@ func TestMaxAccounts(t *testing.T) {
 		t.Errorf("%d accounts were made", created.Load())
 	}
 	refused(t, registerWith(t, ca.NewClient(), key), http.StatusForbidden, "unauthorized", "has as many accounts as it may have")
-}
-
-// TestDoorsAnswerAlike asks the same of every door and of `policy test`.
-func TestDoorsAnswerAlike(t *testing.T) {
-	t.Parallel()
-	ca := servertest.Start(t, "policy.default=deny", "policy.allow_single_label=false", `policy.rules=[
-		{name: web, allow: ["*.corp", 10.1.0.0/16]}, {name: lab, allow: ["**.lab.corp"], profiles: [shortlived]},
-		{name: secrets, deny: [secret.corp, secret.x.corp, "**.vault.corp"]}, {name: b only, grants: [team-b], allow: ["**.team-b.corp"]}]`)
-	clients := map[string]*acmetest.Client{"": ca.Client()}
-	for name, grant := range map[string]admin.Grant{"team-a": teamA, "team-b": {Labels: map[string]string{"team": "b"}}} {
-		clients[name] = bound(t, ca, granted(t, ca, name, grant))
-	}
-	asks := map[string]func(*testing.T, string, string, []string) (bool, string){
-		"policy test": func(t *testing.T, grant, profile string, names []string) (bool, string) {
-			answer, err := operator(t, ca).TestPolicy(t.Context(), admin.PolicyQuestion{Names: names, Profile: profile, Account: idOf(clients[grant].AccountURL)})
-			check(t, err)
-			return answer.Allowed, answer.Reason
-		},
-		"policy test of the grant": func(t *testing.T, grant, profile string, names []string) (bool, string) {
-			answer, err := operator(t, ca).TestPolicy(t.Context(), admin.PolicyQuestion{Names: names, Profile: profile, Grant: grant})
-			check(t, err)
-			return answer.Allowed, answer.Reason
-		},
-		"acme": func(t *testing.T, grant, profile string, names []string) (bool, string) {
-			identifiers := acmetest.DNS(names...)
-			for i := range identifiers {
-				if strings.HasPrefix(identifiers[i].Value, "10.") {
-					identifiers[i].Type = "ip"
-				}
-			}
-			resp := post(t, clients[grant], clients[grant].Directory.NewOrder, members{"identifiers": identifiers, "profile": profile})
-			if problem := resp.Problem(); problem != nil {
-				return false, problem.Detail
-			}
-			return true, ""
-		},
-	}
-	for _, test := range []struct {
-		grant, profile string
-		names          []string
-		refused        string // what is said; "" when it is allowed
-	}{
-		{"", "", []string{"a.corp", "10.1.2.3"}, ""},
-		{"", "", []string{"*.x.corp"}, `the rule "secrets" denies secret.x.corp`},
-		{"", "", []string{"a.corp", "secret.corp"}, `"secret.corp": the rule "secrets" denies secret.corp`},
-		{"", "", []string{"corp"}, "allow_single_label"},
-		{"", "", []string{"a.b.corp"}, "no rule allows it"},
-		{"", "", []string{"a.lab.corp"}, "no rule allows it"},
-		{"", "shortlived", []string{"a.lab.corp"}, ""},
-		{"", "", []string{"10.2.0.1"}, "no rule allows it"},
-		{"team-a", "", []string{"10.2.0.1", "a.lab.corp"}, ""},
-		{"team-a", "", []string{"a.corp"}, `the grant "team-a" allows only`},
-		{"team-a", "shortlived", []string{"a.lab.corp"}, `does not have the profile "shortlived"`},
-		{"team-b", "", []string{"x.y.team-b.corp", "a.corp"}, ""},
-		{"team-b", "", []string{"x.vault.corp"}, `the rule "secrets" denies **.vault.corp`},
-		{"", "", []string{"x.team-b.corp"}, "no rule allows it"},
-	} {
-		for door, ask := range asks {
-			allowed, reason := ask(t, test.grant, test.profile, test.names)
-			if allowed != (test.refused == "") || !strings.Contains(reason, test.refused) {
-				t.Errorf("%s, %+v: %v %q", door, test, allowed, reason)
-			}
-		}
-	}
 }
 
 func TestUnderscores(t *testing.T) {

@@ -46,18 +46,21 @@ const doorRules = `policy.rules=[
 	{name: web, allow: ["*.corp", 10.1.0.0/16]}, {name: lab, allow: ["**.lab.corp"], profiles: [shortlived]},
 	{name: secrets, deny: [secret.corp, secret.x.corp, "**.vault.corp"]},
 	{name: b only, grants: [team-b], allow: ["**.team-b.corp"]}, {name: b by token, provisioners: [team-b], allow: ["**.team-b.corp"]},
+	{name: all week, deny: ["**.always.corp"], times: [mon-sun]},
 	{name: c never, grants: [team-c], deny: ["*.corp"]}, {name: c never by token, provisioners: [team-c], deny: ["*.corp"]}]`
 
 // TestDoorsAnswerAlike asks the same of every door, and of "policy test".
 func TestDoorsAnswerAlike(t *testing.T) {
 	t.Parallel()
 	key, teams := newKey(t), []string{"team-b", "team-c"}
-	ca := servertest.Start(t, "policy.default=deny", "policy.allow_single_label=false", doorRules, provisioners(t, key, append(teams, "anybody")))
+	ca := servertest.StartConstrained(t, []string{"corp", "127.0.0.0/8", "10.0.0.0/8"}, "policy.default=deny", "policy.allow_single_label=false", doorRules, provisioners(t, key, append(teams, "anybody")))
 	operator := admin.Dial(filepath.Join(ca.Dir, "admin.sock"))
 	t.Cleanup(func() { _ = operator.Close() })
-	clients := map[string]*acmetest.Client{"": ca.Client()}
+	clients := map[string]*acmetest.Client{"": ca.Client(), "team-a": granted(t, ca, operator, "team-a", admin.Grant{
+		Allow: []string{"*.team-a.corp", "**.lab.corp", "10.2.0.0/16"}, Profiles: []string{"tls-server", "tls-mutual"},
+	})}
 	for _, name := range teams {
-		clients[name] = granted(t, ca, operator, name)
+		clients[name] = granted(t, ca, operator, name, admin.Grant{Labels: map[string]string{"team": name}})
 	}
 	doors := map[string]doorway{
 		"acme": func(t *testing.T, who, profile string, names []string) (bool, string) {
@@ -100,8 +103,16 @@ func TestDoorsAnswerAlike(t *testing.T) {
 		{"team-b", "", []string{"x.vault.corp"}, `the rule "secrets" denies **.vault.corp`},
 		{"team-c", "", []string{"a.corp"}, `the rule "c never`},
 		{"", "", []string{"x.team-b.corp"}, "no rule allows it"},
+		{"", "", []string{"a.always.corp"}, `the rule "all week" denies **.always.corp`},
+		{"", "", []string{"a.outside.test"}, "name constraints"},
+		{"team-a", "", []string{"10.2.0.1", "a.lab.corp"}, ""},
+		{"team-a", "", []string{"a.corp"}, `the grant "team-a" allows only`},
+		{"team-a", "shortlived", []string{"a.lab.corp"}, `does not have the profile "shortlived"`},
 	} {
 		for door, ask := range doors {
+			if test.who == "team-a" && (door == "token" || door == "policy test of a provisioner") {
+				continue // only grants allow so
+			}
 			allowed, reason := ask(t, test.who, test.profile, test.names)
 			if allowed != (test.refused == "") || !strings.Contains(reason, test.refused) {
 				t.Errorf("%s, %+v: %v %q", door, test, allowed, reason)
@@ -123,9 +134,9 @@ func provisioners(t testing.TB, key *ecdsa.PrivateKey, names []string) string {
 }
 
 // granted is a client whose account came with a grant of that name.
-func granted(t testing.TB, ca *servertest.CA, operator *admin.Client, name string) *acmetest.Client {
+func granted(t testing.TB, ca *servertest.CA, operator *admin.Client, name string, grant admin.Grant) *acmetest.Client {
 	t.Helper()
-	binding, err := operator.CreateBinding(t.Context(), admin.NewBinding{Name: name, Grant: admin.Grant{Labels: map[string]string{"team": name}}})
+	binding, err := operator.CreateBinding(t.Context(), admin.NewBinding{Name: name, Grant: grant})
 	check(t, err)
 	secret, err := base64.RawURLEncoding.DecodeString(binding.HMAC)
 	check(t, err)
