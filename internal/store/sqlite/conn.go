@@ -17,6 +17,7 @@ import (
 type conn struct {
 	*sqlite3.Conn
 	prepared map[string]*sqlite3.Stmt
+	limits   limits
 }
 
 // exec runs a statement that returns no rows and says how many it changed.

@@ -27,10 +27,6 @@ const (
 		"SELECT s.number FROM services s WHERE s.number > (SELECT indexed FROM service_search_state) AND carries(s.names, ?, ?)"
 )
 
-// searchBatch is how many services are entered into the search at once. Those
-// that wait for it are few enough to be looked at one by one.
-const searchBatch = 256
-
 // enterNames makes a new service known by its names.
 func enterNames(c *conn, service int, names []identifier.Identifier) error {
 	for _, name := range names {
@@ -39,7 +35,7 @@ func enterNames(c *conn, service int, names []identifier.Identifier) error {
 			return err
 		}
 	}
-	if service%searchBatch != 0 {
+	if service%c.limits.batch != 0 {
 		return nil
 	}
 	return indexServices(c)
@@ -79,7 +75,7 @@ func searched(names []identifier.Identifier) string {
 }
 
 // removeNames is for a service that was removed. Its number may be given
-// again, so the search must not believe that it has the next one already.
+// again, so the search must not pass for having it already.
 func removeNames(c *conn, service int, names []identifier.Identifier) error {
 	for _, name := range names {
 		domain, label := nameKey(name.Value)
@@ -88,11 +84,13 @@ func removeNames(c *conn, service int, names []identifier.Identifier) error {
 		}
 	}
 	indexed := 0
-	if err := c.one(func(r *row) { indexed = r.int() }, selectIndexed); err != nil || service > indexed {
+	if err := c.one(func(r *row) { indexed = r.int() }, selectIndexed); err != nil {
 		return err
 	}
-	if _, err := c.exec(deleteSearch, service, searched(names)); err != nil {
-		return err
+	if service <= indexed {
+		if _, err := c.exec(deleteSearch, service, searched(names)); err != nil {
+			return err
+		}
 	}
 	_, err := c.exec(updateIndexedAtEnd)
 	return err
@@ -175,7 +173,7 @@ func carries(names, what, text string) bool {
 func matches(name, what, text string) bool {
 	switch what {
 	case carriesPart:
-		return strings.Contains(strings.ToLower(name), text)
+		return utf8.RuneCountInString(text) >= trigram && strings.Contains(strings.ToLower(name), text)
 	case carriesPattern:
 		domain, _ := nameKey(name)
 		if text == "**" {
@@ -242,7 +240,7 @@ func nameQuestions(c *conn, name, pattern, part string) (list []nameQuestion, er
 // nothing. many is when none of them is rare.
 func searchTerms(c *conn, part string) (expression string, many bool, err error) {
 	terms := trigrams(part)
-	for _, size := range []int{few / 100, few / 10, few} {
+	for _, size := range []int{c.limits.few / 100, c.limits.few / 10, c.limits.few} {
 		var rare []string
 		for _, term := range terms {
 			n := 0

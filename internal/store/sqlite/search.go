@@ -14,10 +14,15 @@ import (
 //     it soon is, for many meet each question.
 //   - Where the many are elsewhere, the walk is given up, and they are gathered
 //     after all.
-const (
-	few      = 10_000 // rows that are gathered at once
-	farthest = 10_000 // rows after which a walk is given up
-)
+type limits struct {
+	few      int // rows that are gathered at once
+	farthest int // rows after which a walk is given up
+	batch    int // services that are entered into the search at once; those that wait for it are looked at one by one
+}
+
+// usualLimits are those of every store but in tests: some milliseconds' work
+// each.
+func usualLimits() limits { return limits{few: 10_000, farthest: 10_000, batch: 1024} }
 
 // clause is a part of a WHERE with its arguments.
 type clause struct {
@@ -83,7 +88,7 @@ func (l *search) plan(c *conn) (walked, rest *set, err error) {
 	for i := range l.sets {
 		s := &l.sets[i]
 		if !s.many {
-			if s.many, err = l.reaches(c, s, few); err != nil || !s.many {
+			if s.many, err = l.reaches(c, s, c.limits.few); err != nil || !s.many {
 				return s, nil, err
 			}
 		}
@@ -100,7 +105,7 @@ func (l *search) plan(c *conn) (walked, rest *set, err error) {
 // smaller is the set of two that has fewer rows, found in a time that the
 // smaller one sets.
 func (l *search) smaller(c *conn, walked, rest *set) (*set, error) {
-	for size := 4 * few; walked != nil; size *= 4 {
+	for size := 4 * c.limits.few; walked != nil; size *= 4 {
 		for _, s := range []*set{rest, walked} {
 			if more, err := l.reaches(c, s, size); err != nil || !more {
 				return s, err
@@ -138,7 +143,7 @@ func (l *search) farthest(c *conn, walked *set) (end []any, err error) {
 		for range l.order {
 			end = append(end, r.value())
 		}
-	}, sql, append(q.args, farthest)...)
+	}, sql, append(q.args, c.limits.farthest)...)
 	return end, err
 }
 

@@ -36,6 +36,7 @@ type Store struct {
 	path    string
 	vfs     string
 	now     func() time.Time
+	limits  limits
 	writer  *writer
 	readers *readers
 }
@@ -49,7 +50,11 @@ const minVersion = 3_051_003
 // Open opens the store, makes it when there is none, and brings an older one
 // up to date. The file and its companions get mode 0600.
 func Open(ctx context.Context, options Options) (*Store, error) {
-	s := &Store{path: options.Path, vfs: options.VFS, now: options.Now}
+	return open(ctx, options, usualLimits())
+}
+
+func open(ctx context.Context, options Options, limits limits) (*Store, error) {
+	s := &Store{path: options.Path, vfs: options.VFS, now: options.Now, limits: limits}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -164,7 +169,7 @@ func (s *Store) connect(ctx context.Context, pragmas string) (*conn, error) {
 	if err := errors.Join(fts5.Register(raw), addFunctions(raw)); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}
-	return &conn{Conn: raw, prepared: map[string]*sqlite3.Stmt{}}, nil
+	return &conn{Conn: raw, prepared: map[string]*sqlite3.Stmt{}, limits: s.limits}, nil
 }
 
 const selectVersion = "SELECT sqlite_version()"

