@@ -26,6 +26,7 @@ type Route struct {
 	Request, Response any
 	Status            int   // of success; 0 for 200
 	Errors            []int // the other statuses there can be
+	Problem           any   // a value of the type of their bodies; nil for that of the API
 	// Role is who may ask: "" for everybody, "client" for the holder of a
 	// certificate of this CA, by mutual TLS, or the role of an operator.
 	Role string
@@ -95,7 +96,7 @@ func (b *builder) operation(r Route) map[string]any {
 	}
 	responses := map[string]any{strconv.Itoa(status): success}
 	for _, status := range r.Errors {
-		responses[strconv.Itoa(status)] = b.problem(status)
+		responses[strconv.Itoa(status)] = b.problem(r, status)
 	}
 	operation := map[string]any{"operationId": operationID(r), "summary": r.Summary, "responses": responses}
 	if parameters := b.parameters(r); len(parameters) > 0 {
@@ -122,12 +123,16 @@ func operationID(r Route) string {
 	return strings.ToLower(r.Method) + "_" + strings.Join(words, "_")
 }
 
-func (b *builder) problem(status int) map[string]any {
+func (b *builder) problem(r Route, status int) map[string]any {
 	description := http.StatusText(status)
 	if types := b.api.ProblemTypes[status]; len(types) > 0 {
 		description += ": " + strings.Join(types, ", ")
 	}
-	schema := b.schema(reflect.TypeOf(b.api.Problem))
+	body := r.Problem
+	if body == nil {
+		body = b.api.Problem
+	}
+	schema := b.schema(reflect.TypeOf(body))
 	response := map[string]any{
 		"description": description,
 		"content":     map[string]any{"application/problem+json": map[string]any{"schema": schema}},
@@ -143,7 +148,7 @@ func (b *builder) problem(status int) map[string]any {
 func (b *builder) content(value any) map[string]any {
 	switch value.(type) {
 	case []byte:
-		return map[string]any{"application/octet-stream": map[string]any{}}
+		return map[string]any{"*/*": map[string]any{}}
 	case string:
 		return map[string]any{"text/plain": map[string]any{"schema": map[string]any{"type": "string"}}}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"fmt"
+	"path"
 	"reflect"
 	"strings"
 	"time"
@@ -60,6 +61,9 @@ func (b *builder) structure(t reflect.Type) map[string]any {
 	if name == "" {
 		return b.object(t)
 	}
+	if known := b.types[name]; known != nil && known != t { // another package's
+		name = capital(path.Base(t.PkgPath())) + name
+	}
 	switch known := b.types[name]; known {
 	case nil:
 		b.types[name] = t
@@ -80,8 +84,10 @@ func componentName(t reflect.Type) string {
 	}
 	argument = strings.TrimSuffix(argument, "]")
 	argument = argument[strings.LastIndexAny(argument, "./")+1:]
-	return name + strings.ToUpper(argument[:1]) + argument[1:]
+	return name + capital(argument)
 }
+
+func capital(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
 
 func (b *builder) object(t reflect.Type) map[string]any {
 	properties, required := map[string]any{}, []string{}

@@ -82,6 +82,9 @@ func parseJWKs(data []byte) ([]jose.JSONWebKey, error) {
 	if set.Keys == nil {
 		set.Keys = []json.RawMessage{data}
 	}
+	if len(set.Keys) == 0 {
+		return nil, errors.New("there is no key in it")
+	}
 	found := make([]jose.JSONWebKey, len(set.Keys))
 	for i, text := range set.Keys {
 		var private struct {
