@@ -122,7 +122,10 @@ func (a *app) credentials() (token string, certificate *tls.Certificate, err err
 		if err != nil {
 			return "", nil, err
 		}
-		return strings.TrimSpace(string(content)), nil, nil
+		if token = strings.TrimSpace(string(content)); strings.ContainsAny(token, " \r\n") || token == "" {
+			return "", nil, withHint(fmt.Errorf("%s is no file with a token in it", f.tokenFile), "\"chancery admin token create > FILE\" makes one")
+		}
+		return token, nil, nil
 	}
 	if token = strings.TrimSpace(a.env("CHANCERY_ADMIN_TOKEN")); token == "" {
 		return "", nil, usagef("the server has to know who calls; give --token-file, $CHANCERY_ADMIN_TOKEN, or --cert and --key")

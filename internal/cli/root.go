@@ -6,6 +6,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -184,6 +185,9 @@ func hintOf(err error) string {
 	var hinted interface{ Hint() string }
 	if errors.As(err, &hinted) {
 		return hinted.Hint()
+	}
+	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
+		return "name the file with the CA's root certificate by --root"
 	}
 	if errors.Is(err, sqlite.ErrLocked) {
 		return "a server, or another command, is at work in this directory; stop it, or choose another --dir"
