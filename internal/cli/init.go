@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"cmp"
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +23,7 @@ type initFlags struct {
 	listen                           string
 	root, intermediate, key, csrOut  string
 	rootPassphrase, intermediatePass string // files
-	pathLength                       int
-	pathLengthSet                    bool
+	pathLength                       pathLengthFlag
 }
 
 func newInit(a *app) *cobra.Command {
@@ -52,14 +47,10 @@ elsewhere to sign; --intermediate (and --root) later bring the answer.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.set = append(a.set, nameSetting(f.names)...)
 			a.set = append(a.set, listenSetting(f.listen)...)
-			f.pathLengthSet = cmd.Flags().Changed("path-length")
 			if err := f.check(); err != nil {
 				return err
 			}
 			c, err := a.config()
-			if err == nil {
-				err = f.findPathLength(c)
-			}
 			if err == nil {
 				err = a.checkProfiles(c, time.Now())
 			}
@@ -73,7 +64,7 @@ elsewhere to sign; --intermediate (and --root) later bring the answer.`,
 	flags.StringArrayVar(&f.names, "name", nil, "host name or address of this server, may be repeated; the first is in all URLs")
 	flags.StringVar(&f.listen, "listen", "", "HOST:PORT of the HTTPS server")
 	flags.StringSliceVar(&f.permit, "permit", nil, "domains and networks the new root may issue for, beside the server's own names (name constraints)")
-	flags.IntVar(&f.pathLength, "path-length", 0, "how many CAs may be below the new intermediate (default as many as the profiles need)")
+	f.pathLength.add(cmd)
 	flags.StringVar(&f.root, "root", "", "root certificate of an existing CA, PEM")
 	flags.StringVar(&f.intermediate, "intermediate", "", "issuing certificate of an existing CA, and those above it, PEM")
 	flags.StringVar(&f.key, "key", "", "private key of --intermediate, PEM; or its URI, as in pkcs11:token=ca;object=issuing")
@@ -91,10 +82,8 @@ func (f *initFlags) check() error {
 		return usagef("--csr-out makes a new key; it does not go with --root, --intermediate or --key")
 	case f.csrOut != "" && len(f.permit) > 0, takesOver && len(f.permit) > 0:
 		return usagef("--permit is for a new root; an existing root decides itself")
-	case f.pathLengthSet && takesOver:
+	case f.pathLength.isSet() && takesOver:
 		return usagef("--path-length is for a new intermediate; an existing one has its own")
-	case f.pathLength < 0:
-		return usagef("--path-length is below 0")
 	case f.rootPassphrase != "" && (takesOver || f.csrOut != ""):
 		return usagef("--root-passphrase-file is for a new root")
 	case takesOver && f.intermediate == "":
@@ -108,44 +97,6 @@ func (f *initFlags) check() error {
 	}
 }
 
-// findPathLength takes the path length that the profiles need, unless a flag
-// says another, which must do for them.
-func (f *initFlags) findPathLength(c *config.Config) error {
-	needed, name := neededPathLength(c)
-	if f.pathLengthSet && f.pathLength < needed {
-		return fmt.Errorf("%s: couldn't create the CA: the certificates of the profile %s are CAs, and need --path-length %d or more; leave it out, or give the profile another issuer",
-			c.Place("profiles."+name), name, needed)
-	}
-	f.pathLength = max(f.pathLength, needed)
-	return nil
-}
-
-// neededPathLength is how many CAs must be allowed below the default issuer,
-// and for which profile: the one whose certificates may have the most below.
-func neededPathLength(c *config.Config) (length int, name string) {
-	for _, profile := range slices.Sorted(maps.Keys(c.Compiled)) {
-		spec := &c.Compiled[profile].Spec
-		if needed := spec.BasicConstraints.PathLength + 1; spec.BasicConstraints.CA && needed > length &&
-			cmp.Or(spec.Issuer, hierarchy.DefaultIssuer) == hierarchy.DefaultIssuer {
-			length, name = needed, profile
-		}
-	}
-	return length, name
-}
-
-// fitsProfiles refuses a certificate under which a server would refuse its
-// profiles.
-func fitsProfiles(c *config.Config) hierarchy.Check {
-	return func(issuing *x509.Certificate) error {
-		needed, name := neededPathLength(c)
-		if issuing.MaxPathLen >= 0 && issuing.MaxPathLen < needed {
-			return fmt.Errorf("its path length is %d, and that of the certificates of the profile %s (%s), which are CAs, asks for %d or more; have it issued anew, or give the profile another issuer",
-				issuing.MaxPathLen, name, c.Place("profiles."+name), needed)
-		}
-		return nil
-	}
-}
-
 func (a *app) init(ctx context.Context, c *config.Config, f initFlags) error {
 	switch {
 	case f.csrOut != "":
@@ -155,7 +106,11 @@ func (a *app) init(ctx context.Context, c *config.Config, f initFlags) error {
 	case f.intermediate != "":
 		return a.initAccept(c, f)
 	}
-	passphrase, err := a.createAuthority(c, f.permit, f.pathLength, passphraseSource{file: f.rootPassphrase, ask: true})
+	pathLength, err := f.pathLength.of(c, hierarchy.DefaultIssuer)
+	if err != nil {
+		return err
+	}
+	passphrase, err := a.createAuthority(c, f.permit, pathLength, passphraseSource{file: f.rootPassphrase, ask: true})
 	if err != nil {
 		return explainInit(err)
 	}
@@ -169,6 +124,10 @@ func (a *app) init(ctx context.Context, c *config.Config, f initFlags) error {
 
 func (a *app) initRequest(c *config.Config, f initFlags) error {
 	path := f.csrOut
+	pathLength, err := f.pathLength.of(c, hierarchy.DefaultIssuer)
+	if err != nil {
+		return err
+	}
 	if _, err := os.Lstat(path); err == nil {
 		switch agreed, err := a.confirm(path + " exists; replace it?"); {
 		case err != nil:
@@ -178,7 +137,7 @@ func (a *app) initRequest(c *config.Config, f initFlags) error {
 		}
 	}
 	var request []byte
-	err := inLockedDir(c.Dir, func() (err error) {
+	err = inLockedDir(c.Dir, func() (err error) {
 		if err = checkFree(c.Dir); err != nil {
 			return err
 		}
@@ -186,7 +145,7 @@ func (a *app) initRequest(c *config.Config, f initFlags) error {
 		if err != nil {
 			return err
 		}
-		if request, err = hierarchy.CreateRequest(hierarchy.Options{Dir: c.Dir, PathLength: f.pathLength}); err != nil {
+		if request, err = hierarchy.CreateRequest(hierarchy.Options{Dir: c.Dir, PathLength: pathLength}); err != nil {
 			return err
 		}
 		return writeConfig()
@@ -202,7 +161,7 @@ func (a *app) initRequest(c *config.Config, f initFlags) error {
 }
 
 func (a *app) initAdopt(ctx context.Context, c *config.Config, f initFlags) error {
-	options := hierarchy.AdoptOptions{Dir: c.Dir, RootFile: f.root, IntermediateFile: f.intermediate, KeyFile: f.key, Check: fitsProfiles(c)}
+	options := hierarchy.AdoptOptions{Dir: c.Dir, RootFile: f.root, IntermediateFile: f.intermediate, KeyFile: f.key, Check: fitsProfiles(c, hierarchy.DefaultIssuer)}
 	return a.initFrom(c, func() (err error) {
 		if keys.IsURI(f.key) {
 			if options.Signer, err = openHelperKey(ctx, c, hierarchy.DefaultIssuer, f.key); err != nil {
@@ -242,7 +201,7 @@ func (a *app) askKeyPassphrase(path string) ([]byte, error) {
 func (a *app) initAccept(c *config.Config, f initFlags) error {
 	return a.initFrom(c, func() error {
 		_, err := hierarchy.AcceptIntermediate(hierarchy.AcceptOptions{
-			Dir: c.Dir, IntermediateFile: f.intermediate, RootFile: f.root, Check: fitsProfiles(c),
+			Dir: c.Dir, IntermediateFile: f.intermediate, RootFile: f.root, Check: fitsProfiles(c, hierarchy.DefaultIssuer),
 		})
 		return err
 	})

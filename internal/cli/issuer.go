@@ -29,7 +29,7 @@ func newIssuer(a *app) *cobra.Command {
 // issuerFlags are the flags of a new generation.
 type issuerFlags struct {
 	keyType, key, rootKey, passphrase, lifetime string
-	pathLength                                  int
+	pathLength                                  pathLengthFlag
 	csrOut                                      string
 	asJSON                                      bool
 }
@@ -37,6 +37,7 @@ type issuerFlags struct {
 func (f *issuerFlags) addKeyFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.keyType, "key-type", "", "type of the new key: P-256, P-384, P-521, Ed25519 or RSA-3072 and the like (default as before)")
 	cmd.Flags().StringVar(&f.key, "key", "", "URI of the new key, when a helper program holds it, as in pkcs11:token=ca;object=second")
+	f.pathLength.add(cmd)
 }
 
 func newIssuerRotate(a *app) *cobra.Command {
@@ -62,7 +63,6 @@ When the root's key is elsewhere, use "chancery issuer request" and "accept".`,
 	flags.StringVar(&f.rootKey, "root-key", "", "file of the root's key (default root.key in the directory)")
 	flags.StringVar(&f.passphrase, "root-passphrase-file", "", "file with the passphrase of the root's key")
 	flags.StringVar(&f.lifetime, "lifetime", "", "how long the certificate is good, as in 5y; at most as long as the root (default 10y)")
-	flags.IntVar(&f.pathLength, "path-length", 0, "how many CAs may be below it")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -124,7 +124,7 @@ func nameOf(given []string) string {
 }
 
 func (a *app) rotateIssuer(ctx context.Context, name string, f issuerFlags) error {
-	options := hierarchy.RotateOptions{PathLength: f.pathLength}
+	var options hierarchy.RotateOptions
 	if f.lifetime != "" {
 		lifetime, err := duration.Parse(f.lifetime)
 		if err != nil {
@@ -132,11 +132,11 @@ func (a *app) rotateIssuer(ctx context.Context, name string, f issuerFlags) erro
 		}
 		options.Lifetime = lifetime.Std()
 	}
-	if f.pathLength < 0 {
-		return usagef("--path-length is below 0")
-	}
 	return a.newGeneration(ctx, name, f, func(c *config.Config) (_ *hierarchy.Generation, err error) {
 		options.Files, options.RootListURL = c.IssuerFiles(name), rootListURL(c)
+		if options.PathLength, err = f.pathLength.of(c, name); err != nil {
+			return nil, err
+		}
 		if options.Key, err = f.newKey(ctx, c, name); err != nil {
 			return nil, err
 		}
@@ -209,6 +209,10 @@ func (a *app) requestIssuer(ctx context.Context, name string, f issuerFlags) err
 	if err != nil {
 		return err
 	}
+	pathLength, err := f.pathLength.of(c, name)
+	if err != nil {
+		return err
+	}
 	var request []byte
 	err = inIssuers(c.Dir, func() error {
 		key, err := f.newKey(ctx, c, name)
@@ -216,7 +220,7 @@ func (a *app) requestIssuer(ctx context.Context, name string, f issuerFlags) err
 			return err
 		}
 		defer closeKey(key.Signer)
-		request, err = hierarchy.RequestIssuer(hierarchy.RotateOptions{Files: c.IssuerFiles(name), Key: key})
+		request, err = hierarchy.RequestIssuer(hierarchy.RotateOptions{Files: c.IssuerFiles(name), Key: key, PathLength: pathLength})
 		return err
 	})
 	if err != nil {
@@ -234,7 +238,7 @@ func (a *app) acceptIssuer(ctx context.Context, name, certificate, root string, 
 		var opened crypto.Signer
 		defer func() { closeKey(opened) }()
 		return hierarchy.AcceptIssuer(hierarchy.AcceptIssuerOptions{
-			Files: c.IssuerFiles(name), CertificateFile: certificate, RootFile: root, Now: time.Now,
+			Files: c.IssuerFiles(name), CertificateFile: certificate, RootFile: root, Check: fitsProfiles(c, name), Now: time.Now,
 			Open: func(uri string) (_ crypto.Signer, err error) {
 				opened, err = openHelperKey(ctx, c, name, uri)
 				return opened, err

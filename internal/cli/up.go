@@ -57,7 +57,7 @@ func (a *app) ensureAuthority(c *config.Config) (passphrase string, err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	pathLength, _ := neededPathLength(c)
+	pathLength, _ := neededPathLength(c, hierarchy.DefaultIssuer)
 	return a.createAuthority(c, nil, pathLength, passphraseSource{})
 }
 

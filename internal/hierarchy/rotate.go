@@ -226,7 +226,7 @@ func (o RotateOptions) request() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.CertificateRequest{Subject: subject, ExtraExtensions: requestedExtensions(0)}
+	template := &x509.CertificateRequest{Subject: subject, ExtraExtensions: requestedExtensions(o.PathLength)}
 	der, err := x509.CreateCertificateRequest(maker.Rand, template, signer)
 	if err != nil {
 		return nil, err
@@ -245,6 +245,7 @@ type AcceptIssuerOptions struct {
 	CertificateFile string // the certificate for the waiting key, others of its chain, perhaps the root
 	RootFile        string // holds the self-signed certificate, when it is another than the issuer's
 	Open            func(uri string) (crypto.Signer, error)
+	Check           Check
 	Now             func() time.Time
 }
 
@@ -282,7 +283,7 @@ func (o AcceptIssuerOptions) accept() (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	checked, err := chainFiles(certs, root, public, nil, o.Now)
+	checked, err := chainFiles(certs, root, public, o.Check, o.Now)
 	if err != nil {
 		return nil, err
 	}
