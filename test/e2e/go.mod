@@ -3,6 +3,7 @@ module chancery/test/e2e
 go 1.26.0
 
 require (
+	chancery v0.0.0
 	github.com/caddyserver/certmagic v0.25.6
 	github.com/chromedp/chromedp v0.23.0
 	github.com/go-acme/lego/v5 v5.6.0
@@ -45,3 +46,5 @@ require (
 	golang.org/x/text v0.43.0 // indirect
 	software.sslmate.com/src/go-pkcs12 v0.7.4 // indirect
 )
+
+replace chancery => ../..

@@ -1,6 +1,6 @@
 // Package e2e runs real ACME clients against a real server: the programs that
 // Debian ships and the libraries that Go programs use. It tests Chancery through
-// its command line and its network interfaces only and imports nothing of it, so
+// its command line, its network interfaces and its Go package for clients only, so
 // what passes here is what a user sees.
 //
 // Each server under test has loopback addresses of its own, so tests share no
