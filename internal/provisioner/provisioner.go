@@ -10,7 +10,10 @@ package provisioner
 import (
 	"context"
 	"crypto/sha256"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"chancery/internal/expr"
 	"chancery/internal/identifier"
@@ -37,6 +40,9 @@ type Verifier interface {
 // MaxToken is the longest token there can be, in octets.
 const MaxToken = 64 << 10
 
+// maxSubject bounds what requesters are called in records, in octets.
+const maxSubject = 255
+
 // Provisioner is a way to prove who asks, ready for use by many goroutines.
 type Provisioner struct {
 	Name string
@@ -57,6 +63,9 @@ func (p *Provisioner) Verify(ctx context.Context, token string) (Identity, error
 	identity, err := p.verifier.Verify(ctx, token)
 	if err != nil {
 		return Identity{}, err
+	}
+	if len(identity.Subject) > maxSubject || strings.ContainsFunc(identity.Subject, unicode.IsControl) || !utf8.ValidString(identity.Subject) {
+		return Identity{}, malformed("the token's subject has more than %d octets, or control characters", maxSubject)
 	}
 	if len(p.names) > 0 {
 		if identity.Names, err = p.makeNames(identity.Claims); err != nil {

@@ -128,7 +128,7 @@ func (v *x5cVerifier) leaf(header jose.Header) (*x509.Certificate, error) {
 	switch {
 	case leaf.IsCA:
 		return nil, unauthorized("the certificate in the token's header is a CA's; a token is signed with an end entity's")
-	case leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
+	case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0: // none is any (RFC 5280 §4.2.1.3)
 		return nil, unauthorized("the certificate in the token's header lacks the key usage digitalSignature")
 	}
 	if err := keys.Check(leaf.PublicKey); err != nil {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"chancery/internal/admin"
 	"chancery/internal/config"
@@ -24,7 +25,8 @@ import (
 // tokenDoor is the token door and what it is made of.
 type tokenDoor struct {
 	*token.Door
-	set *provisioner.Set // in force; Open's, and then guarded by the server's mu
+	set       *provisioner.Set // in force; Open's, and then guarded by the server's mu
+	audiences atomic.Pointer[[]string]
 }
 
 // openTokenDoor builds the token door.
@@ -33,7 +35,9 @@ func (s *Server) openTokenDoor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.tokens = tokenDoor{set: set, Door: token.New(token.Deps{
+	s.tokens.set = set
+	s.setAudiences(s.config)
+	s.tokens.Door = token.New(token.Deps{
 		Config:            s.tokenConfig(s.config, set),
 		Store:             s.store,
 		Authority:         s.authority,
@@ -47,7 +51,7 @@ func (s *Server) openTokenDoor(ctx context.Context) error {
 		Annotate:          annotateToken,
 		Routes:            admin.Routes(),
 		Version:           s.options.Version,
-	})}
+	})
 	return nil
 }
 
@@ -67,6 +71,7 @@ func (s *Server) tokenConfig(c *config.Config, set *provisioner.Set) token.Confi
 // useProvisioners puts provisioners in force. Who calls it holds mu.
 func (s *Server) useProvisioners(c *config.Config, set *provisioner.Set) {
 	s.tokens.set = set
+	s.setAudiences(c)
 	s.tokens.Reconfigure(s.tokenConfig(c, set))
 }
 
@@ -87,7 +92,7 @@ func (s *Server) provisionersChanged(ctx context.Context) error {
 // out and logged.
 func (s *Server) loadProvisioners(ctx context.Context, c *config.Config, former *provisioner.Set) (*provisioner.Set, error) {
 	deps := c.ProvisionerDeps()
-	deps.Now, deps.Audiences = s.now, s.audiences
+	deps.Now, deps.Audiences = s.now, func() []string { return *s.tokens.audiences.Load() }
 	var list []*provisioner.Provisioner
 	for _, name := range slices.Sorted(maps.Keys(c.Provisioners)) {
 		made, err := provisioner.Compile(name, c.Provisioners[name], deps)
@@ -148,11 +153,10 @@ func checkProvisioner(c *config.Config, name string, spec provisioner.Spec) erro
 	return errors.Join(errs...)
 }
 
-// audiences are the URLs that tokens may be made out for: those that clients
+// setAudiences says which URLs tokens may be made out for: those that clients
 // were given, and this machine's own names with the port that it listens on,
 // each as such and as the door's.
-func (s *Server) audiences() []string {
-	c := s.Config()
+func (s *Server) setAudiences(c *config.Config) {
 	bases := append([]string{s.externalURLOf(c)}, c.FormerURLs...)
 	listening := s.listeners.https.Addr()
 	_, port, err := net.SplitHostPort(listening.String())
@@ -166,7 +170,7 @@ func (s *Server) audiences() []string {
 	for _, base := range slices.Compact(bases) {
 		urls = append(urls, base+"/api/v1/sign", base)
 	}
-	return urls
+	s.tokens.audiences.Store(&urls)
 }
 
 // ownURL is HTTPS at a name, in the form that clients compare.

@@ -11,6 +11,7 @@ import (
 	"crypto"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -80,8 +81,14 @@ type Deps struct {
 // Door serves tokens. Its methods may be called by any number of goroutines.
 type Door struct {
 	deps   Deps
-	config atomic.Pointer[Config]
+	config atomic.Pointer[settings]
 	routes http.Handler
+}
+
+// settings are what Reconfigure replaces as one.
+type settings struct {
+	Config
+	document func() ([]byte, error) // made once
 }
 
 // New returns the door.
@@ -93,7 +100,9 @@ func New(deps Deps) *Door {
 }
 
 // Reconfigure replaces the configuration for all requests from now on.
-func (d *Door) Reconfigure(config Config) { d.config.Store(&config) }
+func (d *Door) Reconfigure(config Config) {
+	d.config.Store(&settings{config, sync.OnceValues(func() ([]byte, error) { return d.describe(config.ExternalURL) })})
+}
 
 // Handler serves all paths below /api/v1/.
 func (d *Door) Handler() http.Handler { return d.routes }

@@ -2,7 +2,6 @@ package token_test
 
 import (
 	"context"
-	"crypto"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -58,7 +57,7 @@ func newDoor(t testing.TB, road *nothing, s *signer) *token.Door {
 			ExternalURL: "https://ca.corp", DefaultProfile: "tls-server",
 			Provisioners: provisioner.NewSet([]*provisioner.Provisioner{ci}, nil),
 		},
-		Store: road, Authority: road, Limits: limits.New(limits.Config{}, time.Now), CheckKey: func(k crypto.PublicKey) error { return keys.Check(k) },
+		Store: road, Authority: road, Limits: limits.New(limits.Config{}, time.Now), CheckKey: keys.Check,
 		ClientCertificate: func(*http.Request) (store.Certificate, error) {
 			return store.Certificate{}, failure.New(failure.Unauthorized, "none")
 		},

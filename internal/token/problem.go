@@ -170,9 +170,9 @@ func problemOfFailure(failed *failure.Error) *Problem {
 	}
 	switch {
 	case failed.RetryAfter > 0:
-		problem.retryAfter(failed.RetryAfter)
+		return problem.retryAfter(failed.RetryAfter)
 	case failed.Kind == failure.Unavailable:
-		problem.retryAfter(retryLater)
+		return problem.retryAfter(retryLater)
 	}
 	return problem
 }

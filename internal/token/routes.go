@@ -139,22 +139,22 @@ func decode(r *http.Request, value any) error {
 	return nil
 }
 
-// Document is the OpenAPI description of the door and the further routes.
-func (d *Door) Document() ([]byte, error) {
+// describe makes the OpenAPI description of the door and the further routes.
+func (d *Door) describe(server string) ([]byte, error) {
 	var routes []openapi.Route
 	for _, route := range d.table() {
 		route.Errors = append(route.Errors, always[:]...)
 		routes = append(routes, route.Route)
 	}
 	return openapi.Document(openapi.API{
-		Title: "Chancery", Version: d.deps.Version, Server: d.config.Load().ExternalURL,
+		Title: "Chancery", Version: d.deps.Version, Server: server,
 		Description: "Certificates by tokens, and the administration of a Chancery certificate authority.",
 		Problem:     Problem{}, ProblemTypes: problemTypes(),
 	}, append(routes, d.deps.Routes...))
 }
 
 func (d *Door) document(http.ResponseWriter, *http.Request) (any, error) {
-	text, err := d.Document()
+	text, err := d.config.Load().document()
 	return json.RawMessage(text), err
 }
 

@@ -79,7 +79,7 @@ func (d *Door) sign(_ http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 // verify finds the provisioner of a token and asks it who brings it.
-func (d *Door) verify(ctx context.Context, config *Config, name, token string) (*provisioner.Provisioner, provisioner.Identity, error) {
+func (d *Door) verify(ctx context.Context, config *settings, name, token string) (*provisioner.Provisioner, provisioner.Identity, error) {
 	by, err := config.Provisioners.Find(name, token)
 	if err != nil {
 		return nil, provisioner.Identity{}, err
