@@ -55,6 +55,7 @@ type Provisioner struct {
 	Profiles []string `json:"profiles,omitempty"`  // those that its tokens can have; none for all that are not restricted
 	Issuer   string   `json:"issuer,omitempty"`    // who makes the tokens; of oidc: where users log in
 	ClientID string   `json:"client_id,omitempty"` // of oidc: what to log in as
+	Scopes   []string `json:"scopes,omitempty"`    // of oidc: what to ask for besides openid; none for email and profile
 	Audience []string `json:"audience,omitempty"`  // whom tokens must be made out for, when not this CA
 }
 

@@ -48,7 +48,7 @@ func (l *login) token(ctx context.Context, a *app, server, root, name string) (s
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	defer transport.CloseIdleConnections()
 	config := oidclogin.Config{
-		Issuer: provisioner.Issuer, ClientID: provisioner.ClientID, Out: a.Err,
+		Issuer: provisioner.Issuer, ClientID: provisioner.ClientID, Scopes: provisioner.Scopes, Out: a.Err,
 		Client: &http.Client{Transport: transport, Timeout: 30 * time.Second},
 	}
 	if l.noBrowser {
