@@ -58,6 +58,9 @@ type constructor func(name string, spec Spec, deps Deps) (Verifier, error)
 // constructors are the types there are.
 func constructors() map[string]constructor {
 	return map[string]constructor{
+		"aws":        newAWS,
+		"azure":      newAzure,
+		"gcp":        newGCP,
 		"jwk":        newJWK,
 		"kubernetes": newKubernetes,
 		"oidc":       newOIDC,
@@ -133,7 +136,7 @@ func checkProfiles(profiles []string) error {
 // the file that it names.
 func (d Deps) read(field, text string) ([]byte, error) {
 	const largest = 1 << 20
-	if strings.HasPrefix(text, "-----BEGIN") || strings.HasPrefix(text, "{") {
+	if strings.Contains(text, "-----BEGIN ") || strings.HasPrefix(text, "{") {
 		return []byte(text), nil
 	}
 	if d.Dir == "" {

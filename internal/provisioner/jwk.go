@@ -24,7 +24,7 @@ func newJWK(name string, spec Spec, deps Deps) (Verifier, error) {
 	if (len(spec.Keys) == 0) == (spec.JWKSURL == "") {
 		errs = append(errs, mistake("keys", "either keys or jwks_url says by which keys tokens are signed; set one of them"))
 	}
-	listed, err := deps.listedKeys(spec.Keys)
+	listed, err := deps.listedKeys("keys", spec.Keys)
 	errs = append(errs, err)
 	var keys keySet = knownKeys{listed, "the keys of the provisioner " + name}
 	if spec.JWKSURL != "" {

@@ -14,12 +14,12 @@ import (
 	"chancery/internal/keys"
 )
 
-// listedKeys are those in a setting.
-func (d Deps) listedKeys(settings []string) ([]jose.JSONWebKey, error) {
+// listedKeys are those in the settings of a field.
+func (d Deps) listedKeys(name string, settings []string) ([]jose.JSONWebKey, error) {
 	var listed []jose.JSONWebKey
 	var errs []error
 	for i, setting := range settings {
-		field := fmt.Sprintf("keys[%d]", i)
+		field := fmt.Sprintf("%s[%d]", name, i)
 		data, err := d.read(field, setting)
 		if err == nil {
 			var found []jose.JSONWebKey

@@ -89,7 +89,7 @@ func (k *kubernetes) checkSpec(spec Spec) error {
 // connect chooses how tokens are checked.
 func (k *kubernetes) connect(name string, spec Spec, deps Deps) error {
 	if len(spec.Keys) > 0 {
-		listed, err := deps.listedKeys(spec.Keys)
+		listed, err := deps.listedKeys("keys", spec.Keys)
 		k.keys = knownKeys{listed, "the keys of the provisioner " + name}
 		return err
 	}

@@ -117,10 +117,11 @@ func (o *oidc) checkIssuer(signed *jwt) error { return checkIssuer(signed.claims
 
 // checkIssuer takes an issuer with and without a slash at its end for the same:
 // their keys are found at the same place.
-func checkIssuer(claims expr.Claims, issuer string) error {
+func checkIssuer(claims expr.Claims, issuers ...string) error {
 	found, err := neededText(claims, "iss")
-	if err == nil && strings.TrimSuffix(found, "/") != strings.TrimSuffix(issuer, "/") {
-		err = unauthorized("the token is from %.200q; expected is %s", found, issuer)
+	is := func(issuer string) bool { return strings.TrimSuffix(found, "/") == strings.TrimSuffix(issuer, "/") }
+	if err == nil && !slices.ContainsFunc(issuers, is) {
+		err = unauthorized("the token is from %.200q; expected is %s", found, strings.Join(issuers, " or "))
 	}
 	return err
 }

@@ -26,7 +26,7 @@ type Spec struct {
 	// What profiles see as grant.labels.
 	Labels map[string]string `yaml:"labels" json:"labels,omitempty"`
 
-	// The longest time between the making and the expiry of a token. Empty for 1h, and 24h where others than this CA's clients make them.
+	// The longest time between the making and the expiry of a token; of aws, the longest since the instance was launched. Empty for 1h, 24h where others than this CA's clients make them (azure: 25h), and any of aws.
 	Lifetime duration.Duration `yaml:"lifetime" json:"lifetime,omitempty" max:"398d"`
 
 	// How far clocks may be apart. Empty for 1m.
@@ -42,16 +42,16 @@ type Spec struct {
 	Keys []string `yaml:"keys" json:"keys,omitempty" of:"jwk,kubernetes"`
 
 	// Where the public keys are published, as a JWK set.
-	JWKSURL string `yaml:"jwks_url" json:"jwks_url,omitempty" of:"jwk,kubernetes,gcp" is:"url" optional:"yes"`
+	JWKSURL string `yaml:"jwks_url" json:"jwks_url,omitempty" of:"jwk,kubernetes,gcp,azure" is:"url" optional:"yes"`
 
 	// The CA certificates that the servers asked must have theirs from, a file. Empty for those that the system trusts.
-	Root string `yaml:"root" json:"root,omitempty" of:"jwk,oidc,kubernetes"`
+	Root string `yaml:"root" json:"root,omitempty" of:"jwk,oidc,kubernetes,gcp,azure"`
 
 	// The CA certificates that tokens' certificates must come from, files.
 	Roots []string `yaml:"roots" json:"roots,omitempty" of:"x5c"`
 
 	// The URL that the issuer of the tokens has.
-	Issuer string `yaml:"issuer" json:"issuer,omitempty" of:"oidc,kubernetes" is:"url" optional:"yes"`
+	Issuer string `yaml:"issuer" json:"issuer,omitempty" of:"oidc,kubernetes,azure" is:"url" optional:"yes"`
 
 	// The name under which the provider knows this CA's clients.
 	ClientID string `yaml:"client_id" json:"client_id,omitempty" of:"oidc"`
@@ -98,7 +98,7 @@ type Spec struct {
 	// The subscriptions whose instances may ask. Empty for all.
 	Subscriptions []string `yaml:"subscriptions" json:"subscriptions,omitempty" of:"azure"`
 
-	// The certificates or keys that the cloud signs with, files, instead of those built in.
+	// What the cloud signs with, files: of aws, certificates (PEM, each under a line "# REGION"), instead of those built in for these regions; of gcp and azure, keys (JWK set or PEM), instead of those fetched.
 	Certificates []string `yaml:"certificates" json:"certificates,omitempty" of:"aws,gcp,azure"`
 }
 
