@@ -22,7 +22,7 @@ func (s *Store) ListCertificates(ctx context.Context, query store.CertificateQue
 func certificateListing(c *conn, query *store.CertificateQuery) (*search, error) {
 	l := &search{
 		table: "certificates c", number: "c.rowid", columns: certificateColumns, limit: pageSize(query.Limit),
-		order: []string{"c.serial", "c.issuer_id"},
+		order: []string{"c.serial", "c.issuer_id"}, key: "INDEXED BY sqlite_autoindex_certificates_1",
 	}
 	time := timeOf(query)
 	if time != "" {
@@ -142,7 +142,7 @@ func askNames(c *conn, l *search, query *store.CertificateQuery) error {
 	for _, q := range questions {
 		l.meet("certificates_service", false, "c.service IN ("+q.services.sql+") AND c.service > 0", q.services.args...)
 		l.sets[len(l.sets)-1].many = q.many
-		l.filters[len(l.filters)-1] = clause{"carries((SELECT names FROM services WHERE number = c.service), ?, ?)", []any{q.what, q.text}}
+		l.filters[len(l.filters)-1] = clause{"EXISTS (SELECT 1 FROM services s WHERE s.number = c.service AND " + q.filter.sql + ")", q.filter.args}
 	}
 	return err
 }

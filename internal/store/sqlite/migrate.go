@@ -70,7 +70,7 @@ func migrate(c *conn) error {
 			return fmt.Errorf("couldn't migrate it to schema %d: %w", i+1, err)
 		}
 	}
-	return backfill(c)
+	return nil
 }
 
 // migrationNames are the steps in order, the first one that of version 1.

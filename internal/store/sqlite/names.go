@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,15 +15,14 @@ const (
 	insertServiceName  = "INSERT INTO service_names (domain, label, service) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 	deleteServiceName  = "DELETE FROM service_names WHERE domain = ? AND label = ? AND service = ?"
 	selectIndexed      = "SELECT indexed FROM service_search_state"
-	selectUnindexed    = "SELECT number, names FROM services WHERE number > ? ORDER BY number"
-	insertSearch       = "INSERT INTO service_search (rowid, names) VALUES (?, ?)"
+	insertSearch       = "INSERT INTO service_search (rowid, names) SELECT number, names FROM services WHERE number > ? AND number <= ? ORDER BY number"
 	deleteSearch       = "INSERT INTO service_search (service_search, rowid, names) VALUES ('delete', ?, ?)"
 	updateIndexed      = "UPDATE service_search_state SET indexed = ?"
 	updateIndexedAtEnd = "UPDATE service_search_state SET indexed = min(indexed, (SELECT coalesce(max(number), 0) FROM services))"
 	countTerm          = "SELECT count(*) FROM (SELECT 1 FROM service_search WHERE service_search MATCH ? LIMIT ?)"
 	selectSearched     = "SELECT s.number FROM service_search CROSS JOIN services s ON s.number = service_search.rowid " +
-		"WHERE service_search MATCH ? AND carries(s.names, ?, ?) UNION ALL " +
-		"SELECT s.number FROM services s WHERE s.number > (SELECT indexed FROM service_search_state) AND carries(s.names, ?, ?)"
+		"WHERE service_search MATCH ? AND instr(lower(s.names), ?) > 0 UNION ALL " +
+		"SELECT s.number FROM services s WHERE s.number > (SELECT indexed FROM service_search_state) AND instr(lower(s.names), ?) > 0"
 )
 
 // enterNames makes a new service known by its names.
@@ -38,61 +36,42 @@ func enterNames(c *conn, service int, names []identifier.Identifier) error {
 	if service%c.limits.batch != 0 {
 		return nil
 	}
-	return indexServices(c)
-}
-
-// indexServices enters the services that wait into the search.
-func indexServices(c *conn) error {
-	indexed := 0
-	if err := c.one(func(r *row) { indexed = r.int() }, selectIndexed); err != nil {
-		return err
-	}
-	texts := map[int]string{}
-	err := c.each(func(r *row) {
-		indexed = r.int()
-		texts[indexed] = searched(readNames(r.text()))
-	}, selectUnindexed, indexed)
+	indexed, err := indexedServices(c)
 	if err != nil {
 		return err
 	}
-	for _, number := range slices.Sorted(maps.Keys(texts)) {
-		if _, err := c.exec(insertSearch, number, texts[number]); err != nil {
-			return err
-		}
+	if _, err := c.exec(insertSearch, indexed, service); err != nil {
+		return err
 	}
-	_, err = c.exec(updateIndexed, indexed)
+	_, err = c.exec(updateIndexed, service)
 	return err
 }
 
-// searched is the text of a service's names in the search.
-func searched(names []identifier.Identifier) string {
-	var b strings.Builder
-	for _, name := range names {
-		b.WriteString(name.Value)
-		b.WriteByte('\n')
-	}
-	return b.String()
+// indexedServices is the number up to which the search has all services.
+func indexedServices(c *conn) (number int, err error) {
+	err = c.one(func(r *row) { number = r.int() }, selectIndexed)
+	return number, err
 }
 
-// removeNames is for a service that was removed. Its number may be given
-// again, so the search must not pass for having it already.
-func removeNames(c *conn, service int, names []identifier.Identifier) error {
-	for _, name := range names {
-		domain, label := nameKey(name.Value)
+// removeNames is for a service that was removed, with the names it kept. Its
+// number may be given again, so the search must not pass for having it already.
+func removeNames(c *conn, service int, names string) error {
+	for name := range strings.SplitSeq(strings.Trim(names, "\n"), "\n") {
+		domain, label := nameKey(name)
 		if _, err := c.exec(deleteServiceName, domain, label, service); err != nil {
 			return err
 		}
 	}
-	indexed := 0
-	if err := c.one(func(r *row) { indexed = r.int() }, selectIndexed); err != nil {
+	indexed, err := indexedServices(c)
+	if err != nil {
 		return err
 	}
 	if service <= indexed {
-		if _, err := c.exec(deleteSearch, service, searched(names)); err != nil {
+		if _, err := c.exec(deleteSearch, service, names); err != nil {
 			return err
 		}
 	}
-	_, err := c.exec(updateIndexedAtEnd)
+	_, err = c.exec(updateIndexedAtEnd)
 	return err
 }
 
@@ -145,48 +124,33 @@ func serviceNames(condition string, args ...any) clause {
 	return clause{"SELECT service FROM service_names WHERE " + condition, args}
 }
 
-// What the SQL function carries looks for among the names of a service.
-const (
-	carriesName    = "name"
-	carriesPart    = "part"
-	carriesPattern = "pattern" // see named
-)
-
-// addFunctions makes carries(names, what, text) known to a connection: whether
-// a service with these names has one as asked for.
+// addFunctions makes carries(names, pattern) known to a connection: whether
+// one of a service's names is of a pattern, as named has them.
 func addFunctions(c *sqlite3.Conn) error {
-	return c.CreateFunction("carries", 3, sqlite3.DETERMINISTIC|sqlite3.INNOCUOUS, func(ctx sqlite3.Context, arg ...sqlite3.Value) {
-		ctx.ResultBool(carries(arg[0].Text(), arg[1].Text(), arg[2].Text()))
+	return c.CreateFunction("carries", 2, sqlite3.DETERMINISTIC|sqlite3.INNOCUOUS, func(ctx sqlite3.Context, arg ...sqlite3.Value) {
+		pattern := arg[1].Text()
+		for name := range strings.SplitSeq(arg[0].Text(), "\n") {
+			if ofPattern(name, pattern) {
+				ctx.ResultBool(true)
+				return
+			}
+		}
+		ctx.ResultBool(false)
 	})
 }
 
-func carries(names, what, text string) bool {
-	for line := range strings.Lines(names) {
-		_, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		if matches(name, what, text) {
-			return true
-		}
+func ofPattern(name, pattern string) bool {
+	domain, _ := nameKey(name)
+	if name == "" || domain == outside {
+		return name != "" && name == pattern
 	}
-	return false
-}
-
-func matches(name, what, text string) bool {
-	switch what {
-	case carriesPart:
-		return utf8.RuneCountInString(text) >= trigram && strings.Contains(strings.ToLower(name), text)
-	case carriesPattern:
-		domain, _ := nameKey(name)
-		if text == "**" {
-			return domain != outside
-		}
-		if below, ok := strings.CutPrefix(text, "**"); ok && below[0] == '.' {
-			return domain != outside && strings.HasSuffix(name, below)
-		}
-		if in, ok := strings.CutPrefix(text, "*."); ok {
-			return domain == turned(in)
-		}
+	if below, ok := strings.CutPrefix(pattern, "**"); ok {
+		return strings.HasSuffix(name, below)
 	}
-	return name == text
+	if in, ok := strings.CutPrefix(pattern, "*."); ok {
+		return domain == turned(in)
+	}
+	return name == pattern
 }
 
 // trigram is the number of characters by which the search finds names.
@@ -195,7 +159,7 @@ const trigram = 3
 // trigrams are the terms of a search for a part of a name, a dozen at most: all
 // would say no more. There are none for what no name can have in it.
 func trigrams(part string) (terms []string) {
-	if !utf8.ValidString(part) || strings.ContainsRune(part, 0) {
+	if !utf8.ValidString(part) || strings.ContainsAny(part, "\x00\n") {
 		return nil
 	}
 	letters := []rune(part)
@@ -211,28 +175,36 @@ func quoted(text string) string { return `"` + strings.ReplaceAll(text, `"`, `""
 
 // nameQuestion is a question about the names of services.
 type nameQuestion struct {
-	what, text string // as carries has them
-	services   clause // a query for the numbers of the services
-	many       bool   // whether they are known to be many
+	services clause // a query for their numbers
+	filter   clause // a condition on a service
+	many     bool   // whether they are known to be many
 }
 
 // nameQuestions are those of a query that are not "".
 func nameQuestions(c *conn, name, pattern, part string) (list []nameQuestion, err error) {
 	if name != "" {
-		list = append(list, nameQuestion{carriesName, name, exactly(name), false})
+		list = append(list, nameQuestion{services: exactly(name), filter: clause{"instr(s.names, ?) > 0", []any{"\n" + name + "\n"}}})
 	}
 	if pattern != "" {
-		list = append(list, nameQuestion{carriesPattern, pattern, named(pattern), false})
+		suffix := strings.TrimLeft(pattern, "*") + "\n" // which is quick to rule out
+		list = append(list, nameQuestion{services: named(pattern), filter: clause{"instr(s.names, ?) > 0 AND carries(s.names, ?)", []any{suffix, pattern}}})
+	}
+	for i := range list {
+		services := list[i].services
+		sql := "SELECT count(*) FROM (" + services.sql + " LIMIT ?)"
+		err := c.once(func(r *row) { list[i].many = r.int() == c.limits.few }, sql, append(slices.Clone(services.args), c.limits.few)...)
+		if err != nil {
+			return nil, err
+		}
 	}
 	if part == "" {
 		return list, nil
 	}
 	terms, many, err := searchTerms(c, part)
 	if terms == "" {
-		return append(list, nameQuestion{carriesPart, part, clause{sql: "SELECT 0"}, false}), err
+		return append(list, nameQuestion{services: clause{sql: "SELECT 0"}, filter: clause{sql: "0"}}), err
 	}
-	args := []any{terms, carriesPart, part, carriesPart, part}
-	return append(list, nameQuestion{carriesPart, part, clause{selectSearched, args}, many}), err
+	return append(list, nameQuestion{clause{selectSearched, []any{terms, part, part}}, clause{"instr(lower(s.names), ?) > 0", []any{part}}, many}), err
 }
 
 // searchTerms is the expression by which the search finds a part of a name,

@@ -121,7 +121,26 @@ func TestStrangePaths(t *testing.T) {
 // openVersion opens a file with the data in testdata as that schema left it.
 func openVersion(t *testing.T, version int) *Store {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "chancery.db")
+	data, err := os.ReadFile(fmt.Sprintf("testdata/version%d.sql", version))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), Options{Path: fileOfVersion(t, version, string(data))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// fileOfVersion makes a file with that schema and some data.
+func fileOfVersion(t *testing.T, version int, data string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "chancery.db")
 	steps, err := migrationNames()
 	if err != nil {
 		t.Fatal(err)
@@ -134,23 +153,9 @@ func openVersion(t *testing.T, version int) *Store {
 		}
 		script.Write(schema)
 	}
-	data, err := os.ReadFile(fmt.Sprintf("testdata/version%d.sql", version))
-	if err != nil {
-		t.Fatal(err)
-	}
-	script.Write(data)
+	script.WriteString(data)
 	rawExec(t, path, fmt.Sprintf("%sPRAGMA application_id = 1128809305; PRAGMA user_version = %d;", script.String(), version))
-
-	s, err := Open(t.Context(), Options{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return path
 }
 
 // TestVersion1 opens a file as the first schema left it. Every released schema

@@ -22,7 +22,7 @@ type limits struct {
 
 // usualLimits are those of every store but in tests: some milliseconds' work
 // each.
-func usualLimits() limits { return limits{few: 10_000, farthest: 10_000, batch: 1024} }
+func usualLimits() limits { return limits{few: 5000, farthest: 5000, batch: 1024} }
 
 // clause is a part of a WHERE with its arguments.
 type clause struct {
@@ -46,6 +46,7 @@ type search struct {
 	number  string   // the column that numbers its rows
 	columns string   // what is read of them
 	order   []string // columns, each descending: the key's, or those of an ordered set
+	key     string   // how to walk it by its key: as "INDEXED BY …"
 	filters []clause // all questions
 	sets    []set    // those that an index answers, most likely the smallest first
 	before  []any    // values of order: the page begins below them
@@ -125,7 +126,7 @@ func (l *search) reaches(c *conn, s *set, size int) (reached bool, err error) {
 // from is where the rows of a set are.
 func (l *search) from(s *set) string {
 	if s == nil || s.index == "" {
-		return l.table
+		return l.table + " " + l.key
 	}
 	return l.table + " INDEXED BY " + s.index
 }

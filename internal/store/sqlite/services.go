@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	serviceColumns = "s.id, s.names, s.first, s.last, s.newest_issuer, s.newest_serial, s.valid_until, s.certificates"
+	serviceColumns = "s.id, s.names, s.types, s.first, s.last, s.newest_issuer, s.newest_serial, s.valid_until, s.certificates"
 
 	// An abandoned certificate comes without any of what is compared here.
-	upsertService = "INSERT INTO services (id, names, first, last, newest_serial, newest_issuer, valid_until, certificates, records) " +
-		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO UPDATE SET records = records + 1, " +
+	upsertService = "INSERT INTO services (id, names, types, first, last, newest_serial, newest_issuer, valid_until, certificates, records) " +
+		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO UPDATE SET records = records + 1, " +
 		"first = iif(excluded.certificates = 0, first, iif(certificates = 0, excluded.first, min(first, excluded.first))), " +
 		"last = iif(" + isNewest + ", excluded.last, last), " +
 		"newest_serial = iif(" + isNewest + ", excluded.newest_serial, newest_serial), " +
@@ -38,27 +38,30 @@ const (
 )
 
 func readService(r *row) store.Service {
-	s := store.Service{ID: hex.EncodeToString(r.blob()), Identifiers: readNames(r.text()), First: r.time(), Last: r.time()}
+	s := store.Service{ID: hex.EncodeToString(r.blob()), Identifiers: readNames(r.text(), r.text()), First: r.time(), Last: r.time()}
 	s.Newest.IssuerID = r.text()
 	r.fixed(s.Newest.Serial[:])
 	s.ValidUntil, s.Certificates = r.time(), r.int()
 	return s
 }
 
-// writeNames is the text in which a service keeps its names.
-func writeNames(ids []identifier.Identifier) string {
-	var b strings.Builder
+// writeNames is the text in which a service keeps its names, and another for
+// their types: one a line, with a line's end before the first name as well, so
+// that a whole name can be looked for.
+func writeNames(ids []identifier.Identifier) (names, types string) {
+	names = "\n"
 	for _, id := range ids {
-		b.WriteString(id.String())
-		b.WriteByte('\n')
+		names += id.Value + "\n"
+		types += string(id.Type) + "\n"
 	}
-	return b.String()
+	return names, types
 }
 
-func readNames(text string) (ids []identifier.Identifier) {
-	for line := range strings.Lines(text) {
-		kind, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		ids = append(ids, identifier.Identifier{Type: identifier.Type(kind), Value: value})
+func readNames(names, types string) (ids []identifier.Identifier) {
+	value := strings.SplitSeq(strings.Trim(names, "\n"), "\n")
+	typ := strings.Split(types, "\n")
+	for v := range value {
+		ids = append(ids, identifier.Identifier{Type: identifier.Type(typ[len(ids)]), Value: v})
 	}
 	return ids
 }
@@ -78,8 +81,9 @@ func joinService(c *conn, certificate *store.Certificate) (number int, err error
 	if len(certificate.Identifiers) == 0 {
 		return 0, nil
 	}
-	names := identifier.Normalize(slices.Clone(certificate.Identifiers))
-	args := []any{serviceKey(store.ServiceID(names)), writeNames(names)}
+	ids := identifier.Normalize(slices.Clone(certificate.Identifiers))
+	names, types := writeNames(ids)
+	args := []any{serviceKey(store.ServiceID(ids)), names, types}
 	if certificate.Abandoned {
 		args = append(args, 0, 0, []byte(nil), "", 0, 0)
 	} else {
@@ -90,7 +94,7 @@ func joinService(c *conn, certificate *store.Certificate) (number int, err error
 		return 0, err
 	}
 	if records == 1 {
-		err = enterNames(c, number, names)
+		err = enterNames(c, number, ids)
 	}
 	return number, err
 }
@@ -121,7 +125,7 @@ func leaveService(c *conn, certificate *store.Certificate, number int) error {
 	if err := c.one(func(r *row) { names = r.text() }, deleteService, number); err != nil {
 		return err
 	}
-	return removeNames(c, number, readNames(names))
+	return removeNames(c, number, names)
 }
 
 // Service implements store.Services.
@@ -135,7 +139,7 @@ func (s *Store) Service(ctx context.Context, id string) (store.Service, error) {
 // ListServices implements store.Services.
 func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]store.Service, error) {
 	return read(ctx, s, "list services", func(c *conn) ([]store.Service, error) {
-		l := &search{table: "services s", number: "s.number", columns: serviceColumns, order: []string{"s.number"}, limit: pageSize(query.Limit)}
+		l := &search{table: "services s", number: "s.number", columns: serviceColumns, order: []string{"s.number"}, key: "NOT INDEXED", limit: pageSize(query.Limit)}
 		if err := askServices(c, l, &query); err != nil {
 			return nil, err
 		}
@@ -160,7 +164,7 @@ func askServices(c *conn, l *search, query *store.ServiceQuery) error {
 	for _, q := range questions {
 		l.meet("", false, "s.number IN ("+q.services.sql+")", q.services.args...)
 		l.sets[len(l.sets)-1].many = q.many
-		l.filters[len(l.filters)-1] = clause{"carries(s.names, ?, ?)", []any{q.what, q.text}}
+		l.filters[len(l.filters)-1] = q.filter
 	}
 	ends := between("s.valid_until", time.Time{}, query.ExpiresBefore)
 	switch query.Health {

@@ -125,7 +125,7 @@ func (s *Store) openWriter(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, prepare := range []func(*conn) error{checkVersion, checkFile, useLog, migrate} {
+	for _, prepare := range []func(*conn) error{checkVersion, checkFile, useLog, migrate, backfill} {
 		if err := prepare(c); err != nil {
 			return nil, errors.Join(err, c.close())
 		}

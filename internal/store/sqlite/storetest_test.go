@@ -16,7 +16,6 @@ func TestStore(t *testing.T) {
 // gone.
 func TestSearches(t *testing.T) {
 	for name, limits := range map[string]limits{
-		"gathers":        {few: 1000, farthest: 1, batch: 2},
 		"walks":          {few: 1, farthest: 1000, batch: 1},
 		"walks, gathers": {few: 2, farthest: 2, batch: 3},
 	} {

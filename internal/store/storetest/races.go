@@ -27,6 +27,7 @@ func raceTests() map[string]func(*suite) {
 		"completion with abandonment":    raceAbandon,
 		"claims of due validations":      raceDue,
 		"revocations of one certificate": raceRevoke,
+		"revocations in bulk":            raceInventory,
 		"orders of one account":          raceOrders,
 		"one one-time token":             raceToken,
 		"a token that is freed":          raceFreedToken,

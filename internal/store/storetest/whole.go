@@ -53,6 +53,8 @@ func (s *suite) byID(ctx context.Context, id string) map[string]error {
 	_, errs["Authorization"] = s.store.Authorization(ctx, id)
 	_, errs["DeactivateAuthorization"] = s.store.DeactivateAuthorization(ctx, id)
 	_, errs["Certificate"] = s.store.Certificate(ctx, key)
+	_, errs["ReplacedBy"] = s.store.ReplacedBy(ctx, key)
+	_, errs["Service"] = s.store.Service(ctx, id)
 	_, errs["Replacement"] = s.store.Replacement(ctx, key, s.now)
 	_, errs["Binding"] = s.store.Binding(ctx, id)
 	_, errs["NewestPartition"] = s.store.NewestPartition(ctx, id)
@@ -72,6 +74,12 @@ func wholeStrangeIDs(s *suite) {
 		s.same(s.accountPages(store.AccountQuery{BindingID: id + "x"}), []string{})
 		s.same(s.orderPages(store.OrderQuery{AccountID: id + "x"}), []string{})
 		s.same(s.certificatePages(store.CertificateQuery{Name: id + "x", AccountID: id + "x", Profile: id + "x"}), []string{})
+		for _, query := range []store.CertificateQuery{
+			{NamePart: id + "xyz"}, {NamePattern: "*." + id + "x"}, {NamePattern: id + "x"}, {ServiceID: id + "x"}, {Requester: id + "/"},
+			{Subject: id + "x"}, {IssuerID: id + "x"}, {Replaces: &store.CertificateKey{IssuerID: id}},
+		} {
+			s.same(s.certificatePages(query), []string{})
+		}
 		found, err := s.store.ValidAuthorizations(s.ctx, id, []identifier.Identifier{dns(id), dns("a.example")}, s.now)
 		s.is(err, nil)
 		s.same(len(found), 0)

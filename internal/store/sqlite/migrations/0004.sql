@@ -27,7 +27,8 @@ CREATE TABLE services (
     newest_serial BLOB    NOT NULL,
     newest_issuer TEXT    NOT NULL,
     valid_until   INTEGER NOT NULL,        -- 0 when all are revoked
-    names         TEXT    NOT NULL         -- a line TYPE:VALUE for each
+    types         TEXT    NOT NULL,        -- a line for each name, and so in
+    names         TEXT    NOT NULL         -- this; it begins with an empty one
 ) STRICT;
 
 CREATE INDEX services_valid_until ON services (valid_until);
