@@ -54,12 +54,12 @@ func newIssuerList(a *app) *cobra.Command {
 			if asJSON {
 				return printArray(a.Out, each(list))
 			}
-			return printTable(a.Out, a.Err, "ISSUER GENERATION SIGNS CERTIFICATE KEY UNTIL UNEXPIRED LAST-ENDS", each(list), func(i listedIssuer) []string {
+			return printTable(a.Out, a.Err, "ISSUER GENERATION ID SIGNS CERTIFICATE KEY UNTIL UNEXPIRED LAST-ENDS", each(list), func(i listedIssuer) []string {
 				signs := "no"
 				if i.Signs {
 					signs = "yes"
 				}
-				return []string{i.Name, fmt.Sprint(i.Generation), signs, i.Subject, i.KeyType, when(i.NotAfter), fmt.Sprint(i.Unexpired), whenSet(i.LastEnds)}
+				return []string{i.Name, fmt.Sprint(i.Generation), i.ID, signs, i.Subject, i.KeyType, when(i.NotAfter), fmt.Sprint(i.Unexpired), whenSet(i.LastEnds)}
 			})
 		},
 	}

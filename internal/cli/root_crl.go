@@ -65,6 +65,7 @@ Servers that check the whole chain refuse every client when this list has ended;
 // rootListView is a revocation list of the root for scripts.
 type rootListView struct {
 	File       string    `json:"file"`
+	Path       string    `json:"path"` // of the URL, on both listeners
 	Number     string    `json:"number"`
 	ThisUpdate time.Time `json:"this_update"`
 	NextUpdate time.Time `json:"next_update"`
@@ -96,7 +97,11 @@ func (a *app) signRootList(ctx context.Context, f rootListFlags) error {
 	if err := a.reloadIfServing(ctx); err != nil {
 		return withHint(fmt.Errorf("the new list is there, but the running server does not serve it yet: %w", err), "put that right, then run: chancery reload")
 	}
-	return a.showRootList(filepath.Join(c.Dir, hierarchy.RootListFile), list, f.asJSON)
+	return a.showRootList(rootListView{
+		File:   filepath.Join(c.Dir, hierarchy.RootListFile),
+		Path:   revocation.ListURL("", store.IssuerID(list.AuthorityKeyId), 0),
+		Number: list.Number.String(), ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate, Revoked: serialsOf(list),
+	}, f.asJSON)
 }
 
 // options are the flags as package hierarchy takes them.
@@ -152,18 +157,23 @@ func signedByRoot(dir, what string) (*big.Int, error) {
 	return number.Big(), nil
 }
 
-func (a *app) showRootList(path string, list *x509.RevocationList, asJSON bool) error {
-	view := rootListView{File: path, Number: list.Number.String(), ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate, Revoked: []string{}}
+func serialsOf(list *x509.RevocationList) []string {
+	serials := []string{}
 	for _, entry := range list.RevokedCertificateEntries {
 		if number, ok := serial.FromBig(entry.SerialNumber); ok {
-			view.Revoked = append(view.Revoked, number.String())
+			serials = append(serials, number.String())
 		}
 	}
+	return serials
+}
+
+func (a *app) showRootList(view rootListView, asJSON bool) error {
 	if asJSON {
 		return printJSON(a.Out, view)
 	}
 	return printFields(a.Out,
 		"Revocation list", view.File,
+		"Served at", view.Path,
 		"Number", view.Number,
 		"Good until", when(view.NextUpdate),
 		"Revoked", listed(view.Revoked),

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"math/big"
 	"net"
@@ -23,12 +24,12 @@ import (
 // TestOperating lives an operator's day as docs/operating.md tells it.
 func TestOperating(t *testing.T) {
 	p := newPlace(t)
-	here := p.address + ":9443"
+	here, plain := p.address+":9443", p.address+":9480"
 	lib := []string{"/var/lib/chancery", "lib"}
 	follow(t, p, "docs/operating.md", []step{
 		{
 			command: "chancery init --dir /var/lib/chancery --name ca.corp.example --permit corp.example,10.0.0.0/8",
-			change:  append(lib, "--permit", "--listen "+here+" --set http_listen= --permit"), want: "10.0.0.0/8",
+			change:  append(lib, "--permit", "--listen "+here+" --set http_listen="+plain+" --permit"), want: "10.0.0.0/8",
 		},
 		{
 			command: "chancery init --dir /var/lib/chancery --root root.pem --intermediate intermediate.pem --key intermediate.key",
@@ -62,6 +63,17 @@ func TestOperating(t *testing.T) {
 			change:  []string{"/var/lib/chancery", "outside"},
 			prepare: func() []string { return p.signRequest(t, "sub.csr", "sub.pem") }, want: "default",
 		},
+		{
+			command: "curl -s http://ca.corp.example:9480/crl/ISSUER.crl | openssl crl -inform DER -out issuer-crl.pem",
+			change:  []string{"ca.corp.example:9480", plain}, prepare: func() []string { return []string{"ISSUER", p.keyID(t, "intermediate.pem")} },
+		},
+		{
+			command: "curl -s http://ca.corp.example:9480/crl/ROOT.crl | openssl crl -inform DER -out root-crl.pem",
+			change:  []string{"ca.corp.example:9480", plain},
+			prepare: func() []string { return []string{"ROOT", p.keyID(t, "root.pem")} },
+		},
+		{command: "cat issuer-crl.pem root-crl.pem > crl.pem"},
+		{command: "chancery root crl --dir /var/lib/chancery", change: lib, want: "Good until"},
 		{command: "chancery backup ca-backup.tar --dir /var/lib/chancery", change: lib, want: "ca-backup.tar"},
 		{command: "chancery restore ca-backup.tar --dir /var/lib/chancery-new", change: lib, want: "lib-new"},
 		{command: "chancery eab create --name team-a --single-use --json --dir /var/lib/chancery", change: lib, want: `"hmac"`},
@@ -86,6 +98,21 @@ func (p *place) existingPKI(t *testing.T) []string {
 		p.write(t, name, content)
 	}
 	return nil
+}
+
+// keyID is how the CA that was made first calls one of its certificates.
+func (p *place) keyID(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(p.dir, "lib", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(certificate.SubjectKeyId[:8])
 }
 
 func (p *place) write(t *testing.T, name string, content []byte) {
