@@ -136,7 +136,7 @@ func (v *azureVerifier) identify(claims expr.Claims, tenant string) (Identity, e
 		return identity, nil
 	}
 	host, err := identifier.Parse(identifier.DNS, machine.name)
-	if err != nil || strings.Contains(host.Value, ".") {
+	if err != nil || host.IsWildcard() || strings.Contains(host.Value, ".") {
 		return Identity{}, unauthorized("the machine's name %.100q is no DNS name of one label; set names in the provisioner to give others", machine.name)
 	}
 	identity.Names = []identifier.Identifier{host}

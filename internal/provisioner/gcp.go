@@ -120,8 +120,8 @@ func (v *gcpVerifier) identify(claims expr.Claims) (Identity, error) {
 	identity := Identity{Subject: project + "/" + zone + "/" + name, Claims: claims, Spend: digest(project, facts["instance_id"])}
 	for _, host := range []string{name + ".c.", name + "." + zone + ".c."} {
 		host, err := identifier.Parse(identifier.DNS, host+internalDomain(project))
-		if err != nil {
-			return Identity{}, malformed("the instance %.100q has no DNS name: %v", identity.Subject, err)
+		if err != nil || host.IsWildcard() {
+			return Identity{}, malformed("the instance %.200q has a name that is none of DNS", identity.Subject).Because(err)
 		}
 		identity.Names = append(identity.Names, host)
 	}
