@@ -39,6 +39,7 @@ type Config struct {
 	AuthorizationLifetime time.Duration // how long a proof can be used
 	MaxIdentifiers        int
 	FinalizeWait          time.Duration // how long finalize waits for the certificate
+	RenewalPoll           time.Duration // how often clients are to ask when to renew
 	Challenges            []string      // the methods offered
 	SubdomainAuth         bool          // RFC 9444 is served
 	Underscores           bool          // DNS names can have underscores, as far as policy allows

@@ -40,11 +40,6 @@ func (d *Door) findByCertID(ctx context.Context, text string) (*store.Certificat
 	return &found, nil
 }
 
-const (
-	renewalPoll   = 6 * time.Hour
-	renewalJitter = 10 * time.Minute
-)
-
 // renewalInfo serves RFC 9773 §4.2.
 func (d *Door) renewalInfo(ctx context.Context, r *request) (*response, error) {
 	found, err := d.findByCertID(ctx, r.PathValue("certid"))
@@ -60,17 +55,18 @@ func (d *Door) renewalInfo(ctx context.Context, r *request) (*response, error) {
 		info["explanationURL"] = explanation
 	}
 	resp := &response{header: http.Header{}, body: info}
-	return resp.set("Retry-After", seconds(d.jittered(renewalPoll))), nil
+	return resp.set("Retry-After", seconds(d.jittered(d.settings.Load().RenewalPoll))), nil
 }
 
-// jittered keeps clients that began together from coming back together.
+// jittered makes a delay up to a thirty-sixth longer: ten minutes in six hours,
+// so that clients that began together don't come back together.
 func (d *Door) jittered(delay time.Duration) time.Duration {
 	var random [4]byte
 	if _, err := io.ReadFull(d.deps.Rand, random[:]); err != nil {
 		return delay
 	}
 	share := float64(binary.BigEndian.Uint32(random[:])) / (1 << 32)
-	return delay + time.Duration(share*float64(renewalJitter))
+	return delay + time.Duration(share*float64(delay/36))
 }
 
 // replaced checks the "replaces" of a new order (RFC 9773 §5). Whether another

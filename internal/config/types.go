@@ -196,6 +196,9 @@ type ACME struct {
 	// How long a finalize request waits for the certificate before it is answered with "processing".
 	FinalizeWait duration.Duration `yaml:"finalize_wait" default:"5s" max:"1m"`
 
+	// How often clients are told to ask when to renew (RFC 9773). After an incident they learn of it that late.
+	RenewalPoll duration.Duration `yaml:"renewal_poll" default:"6h" min:"1s" max:"1d"`
+
 	// The challenges offered: http-01, dns-01, tls-alpn-01 and dns-account-01.
 	Challenges []string `yaml:"challenges" default:"http-01,dns-01,tls-alpn-01,dns-account-01" enum:"http-01,dns-01,tls-alpn-01,dns-account-01"`
 

@@ -97,7 +97,7 @@ func (b *Book) Window(ctx context.Context, c *store.Certificate, now time.Time) 
 		}
 	}
 	if c.Revocation != nil {
-		end = now.Add(-time.Hour)
+		end = c.Revocation.At.Add(-time.Hour)
 		start = end.Add(-time.Hour)
 	}
 	return start, end, explanation
@@ -108,7 +108,7 @@ func (b *Book) Window(ctx context.Context, c *store.Certificate, now time.Time) 
 func ordinary(c *store.Certificate) (start, end time.Time) {
 	lifetime := c.NotAfter.Sub(c.NotBefore)
 	middle := c.NotBefore.Add(lifetime * 2 / 3)
-	half := max(lifetime/100, time.Second)
+	half := max(lifetime/100, narrowest/2)
 	return middle.Add(-half), middle.Add(half)
 }
 
@@ -151,8 +151,13 @@ func (o *Open) Affected() inventory.Query {
 	return q
 }
 
-// windows is into how many windows an incident parts the time that it leaves.
-const windows = 20
+const (
+	// windows is into how many windows an incident parts the time that it leaves.
+	windows = 20
+	// narrowest is the length of a window that all clients take: ones that count
+	// in whole seconds refuse less.
+	narrowest = 2 * time.Second
+)
 
 // window is the certificate's share of the time from Opened to RenewBy. It
 // follows from its serial number, so that it is the same whenever it is asked
@@ -163,7 +168,7 @@ func (o *Open) window(c *store.Certificate) (start, end time.Time) {
 	_, _ = h.Write([]byte(o.ID))
 	share := float64(binary.BigEndian.Uint32(h.Sum(nil))) / (1 << 32)
 	whole := o.RenewBy.Sub(o.Opened)
-	width := max(whole/windows, time.Second)
+	width := max(whole/windows, narrowest)
 	start = o.Opened.Add(time.Duration(share * float64(max(whole-width, 0))))
 	return start, start.Add(width)
 }

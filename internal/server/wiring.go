@@ -217,6 +217,7 @@ func (s *Server) acmeConfig(c *config.Config) acme.Config {
 		AuthorizationLifetime: a.AuthorizationLifetime.Std(),
 		MaxIdentifiers:        a.MaxIdentifiers,
 		FinalizeWait:          a.FinalizeWait.Std(),
+		RenewalPoll:           a.RenewalPoll.Std(),
 		Challenges:            challenges(a),
 		SubdomainAuth:         a.SubdomainAuth,
 		Underscores:           c.Policy.AllowUnderscores,
