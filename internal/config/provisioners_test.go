@@ -1,11 +1,18 @@
 package config
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"chancery/internal/expr"
 	"chancery/internal/provisioner"
@@ -65,4 +72,41 @@ func TestProvisionerMistakes(t *testing.T) {
 			t.Errorf("%s: %v, want %q", test.text, err, test.want)
 		}
 	}
+}
+
+// TestDocumentedProvisioners reads what docs/token.md shows.
+func TestDocumentedProvisioners(t *testing.T) {
+	text, err := os.ReadFile("../../docs/token.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1)
+	if len(examples) < 5 {
+		t.Fatalf("%d examples", len(examples))
+	}
+	dir := t.TempDir()
+	for _, example := range examples {
+		for name, data := range map[string][]byte{FileName: example[1], "deploy.pub.jwk": []byte(publicKey), "old-root.pem": rootPEM(t)} {
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := Load(LoadOptions{Dir: dir}); err != nil {
+			t.Errorf("%v:\n%s", err, example[1])
+		}
+	}
+}
+
+func rootPEM(t *testing.T) []byte {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
