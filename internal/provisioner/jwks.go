@@ -188,38 +188,49 @@ func (r *remoteKeys) verify(ctx context.Context, jws *jose.JSONWebSignature) ([]
 
 // get returns the keys, newer ones than those that are lacking if possible.
 func (r *remoteKeys) get(ctx context.Context, lacking *fetchedKeys) (*fetchedKeys, error) {
-	if known := r.known.Load(); known != nil && known != lacking && r.now().Before(known.until) {
+	known := r.known.Load()
+	if known != nil && known != lacking && r.now().Before(known.until) {
 		return known, nil
 	}
 	select {
 	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
-	case <-ctx.Done():
-		return nil, r.unavailable(ctx.Err())
+	default:
+		if known != nil && known != lacking && r.serves(known) {
+			return known, nil // somebody else sees whether there are newer ones
+		}
+		select {
+		case r.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, r.unavailable(ctx.Err())
+		}
 	}
-	known := r.known.Load()
-	if now := r.now(); known == lacking || !now.Before(known.until) {
-		r.attempt(ctx, now)
+	defer func() { <-r.turn }()
+	known = r.known.Load()
+	if known == lacking || !r.now().Before(known.until) {
+		r.attempt(ctx)
 		known = r.known.Load()
 	}
-	if known == nil || r.err != nil && (known == lacking || r.now().Sub(known.at) > longestStale) {
+	if known == nil || r.err != nil && (known == lacking || !r.serves(known)) {
 		return nil, r.unavailable(r.err)
 	}
 	return known, nil
 }
 
-// attempt fetches the keys unless that was tried just now. An attempt that ends
-// because its requester went away does not count.
-func (r *remoteKeys) attempt(ctx context.Context, now time.Time) {
+// serves reports whether keys are young enough to be used while no newer ones
+// can be had.
+func (r *remoteKeys) serves(known *fetchedKeys) bool { return r.now().Sub(known.at) < longestStale }
+
+// attempt fetches the keys unless that was tried just now. It goes on when its
+// requester has gone, for others need the keys, too.
+func (r *remoteKeys) attempt(ctx context.Context) {
+	now := r.now()
 	if !r.tried.IsZero() && now.Sub(r.tried) < fetchPause {
 		return
 	}
-	within, cancel := context.WithTimeout(ctx, fetchTimeout)
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 	defer cancel()
 	found, age, err := r.fetch(within)
-	if r.err = err; ctx.Err() == nil {
-		r.tried = r.now()
-	}
+	r.tried, r.err = r.now(), err
 	if err == nil {
 		r.known.Store(&fetchedKeys{knownKeys{found, r.of}, now, now.Add(age)})
 	}

@@ -141,15 +141,10 @@ func (k *kubernetes) Verify(ctx context.Context, token string) (Identity, error)
 	if err != nil {
 		return Identity{}, err
 	}
-	if k.reviewer != nil {
-		err = k.reviewer.review(ctx, token, t.claims, k.audiences())
-	} else {
+	if k.keys != nil {
 		err = t.verify(ctx, k.keys)
 	}
-	if err != nil {
-		return Identity{}, err
-	}
-	if k.issuer != "" {
+	if err == nil && k.issuer != "" {
 		err = checkIssuer(t.claims, k.issuer)
 	}
 	if err == nil {
@@ -157,6 +152,9 @@ func (k *kubernetes) Verify(ctx context.Context, token string) (Identity, error)
 	}
 	if err == nil {
 		_, err = k.clock.check(t.claims)
+	}
+	if err == nil && k.reviewer != nil { // last, to ask about no token that can't be good
+		err = k.reviewer.review(ctx, token, t.claims, k.audiences())
 	}
 	if err != nil {
 		return Identity{}, err

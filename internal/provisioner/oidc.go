@@ -146,6 +146,10 @@ func (o *oidc) checkClient(signed *jwt) error {
 	return nil
 }
 
+// unverifiedEmail is what expressions find an address by that the provider has
+// not verified.
+const unverifiedEmail = "unverified_email"
+
 // names is the user's address, unless the spec gives the names. One that the provider has not verified proves
 // nothing: anybody may have typed it. Expressions find it under another name,
 // so that nobody uses it without knowing.
@@ -155,9 +159,10 @@ func (o *oidc) names(claims expr.Claims) ([]identifier.Identifier, error) {
 		return nil, err
 	}
 	verified := claims["email_verified"] == true || claims["email_verified"] == "true" // some providers write texts
+	delete(claims, unverifiedEmail)
 	if !verified && address != "" {
 		delete(claims, "email")
-		claims["unverified_email"] = address
+		claims[unverifiedEmail] = address
 	}
 	if o.named && len(o.domains) == 0 {
 		return nil, nil

@@ -3,6 +3,7 @@ package provisioner
 import (
 	"cmp"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -168,6 +169,10 @@ func (i *testIssuer) forgeries(t *testing.T, good map[string]any) map[string]for
 	secret := jose.JSONWebKey{Key: public, KeyID: own.KeyID, Algorithm: "HS256"}
 	header := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 	parts := strings.Split(i.sign(t, good), ".")
+	changed, err := json.Marshal(with(good, map[string]any{"jti": "changed"}))
+	if err != nil {
+		t.Fatal(err)
+	}
 	embedded, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(own.Algorithm), Key: stranger.Key}, &jose.SignerOptions{EmbedJWK: true})
 	if err != nil {
 		t.Fatal(err)
@@ -184,7 +189,7 @@ func (i *testIssuer) forgeries(t *testing.T, good map[string]any) map[string]for
 		"own key in the header":          {withKey, failure.Malformed, "jwk"},
 		"access token":                   {signWith(t, own, "at+jwt", good), failure.Unauthorized, `type "at+jwt"; an ID token is needed`},
 		"logout token":                   {signWith(t, own, "logout+jwt", good), failure.Unauthorized, `type "logout+jwt"`},
-		"changed claims":                 {parts[0] + "." + header(`{"sub":"x"}`) + "." + parts[2], failure.Unauthorized, "is not by any of"},
+		"changed claims":                 {parts[0] + "." + header(string(changed)) + "." + parts[2], failure.Unauthorized, "is not by any of"},
 		"claims twice":                   {signPayload(t, own, "JWT", []byte(`{"iss":"a","iss":"b"}`)), failure.Malformed, "twice"},
 		"claims a list":                  {signPayload(t, own, "JWT", []byte(`[]`)), failure.Malformed, "no JSON object"},
 		"two parts":                      {parts[0] + "." + parts[1], failure.Malformed, "three parts"},
