@@ -131,10 +131,13 @@ func listingSelects(s *suite) {
 	special := s.certificate(func(c *store.Certificate) {
 		c.AccountID, c.Profile, c.NotAfter = account, "shortlived", s.now.Add(time.Minute)
 		c.Identifiers = []identifier.Identifier{dns("x.example"), dns("special.example")}
+		c.Requester, c.Subject, c.KeyHash = "token:ci/app", "O=Corp", [32]byte{1}
+		c.Replaces = &store.CertificateKey{IssuerID: "other", Serial: serial.Number{1}}
 	})
 	second := s.certificate(func(c *store.Certificate) {
 		c.AccountID, c.Profile, c.NotAfter = account, "shortlived", s.now.Add(time.Minute)
 		c.Identifiers = []identifier.Identifier{dns("special.example")}
+		c.IssuerID, c.Requester, c.Issued = "another", "token:ci/db", s.now.Add(-time.Hour)
 	})
 	for range 3 {
 		s.certificate(func(c *store.Certificate) {
@@ -154,6 +157,25 @@ func listingSelects(s *suite) {
 		"expiry at":       {store.CertificateQuery{ExpiresBefore: s.now.Add(time.Minute)}, []string{}},
 		"serial":          {store.CertificateQuery{Serial: &special.Serial}, serials(special)},
 		"fingerprint":     {store.CertificateQuery{Fingerprint: &special.Fingerprint}, serials(special)},
+		"key hash":        {store.CertificateQuery{KeyHash: &special.KeyHash}, serials(special)},
+		"replaced":        {store.CertificateQuery{Replaces: special.Replaces}, serials(special)},
+		"subject":         {store.CertificateQuery{Subject: "O=Corp"}, serials(special)},
+		"requester":       {store.CertificateQuery{Requester: "token:ci/app"}, serials(special)},
+		"provisioner":     {store.CertificateQuery{Requester: "token:ci/"}, both},
+		"door":            {store.CertificateQuery{Requester: "token:"}, both},
+		"issuer":          {store.CertificateQuery{IssuerID: "another"}, serials(second)},
+		"issued":          {store.CertificateQuery{IssuedAfter: s.now.Add(-time.Hour), IssuedBefore: s.now}, serials(second)},
+		"expires":         {store.CertificateQuery{ExpiresAfter: s.now, ExpiresBefore: s.now.Add(time.Hour)}, both},
+		"part":            {store.CertificateQuery{NamePart: "special"}, both},
+		"end":             {store.CertificateQuery{NamePart: "cial.ex"}, both},
+		"pattern":         {store.CertificateQuery{NamePattern: "*.example", Profile: "shortlived"}, both},
+		"deep pattern":    {store.CertificateQuery{NamePattern: "**.example", Profile: "shortlived"}, both},
+		"service":         {store.CertificateQuery{ServiceID: store.ServiceID([]identifier.Identifier{dns("special.example"), dns("x.example")})}, serials(special)},
+		"no such part":    {store.CertificateQuery{NamePart: "specially"}, []string{}},
+		"short part":      {store.CertificateQuery{NamePart: "sp"}, []string{}},
+		"no such pattern": {store.CertificateQuery{NamePattern: "*.special.example"}, []string{}},
+		"no provisioner":  {store.CertificateQuery{Requester: "token:c/"}, []string{}},
+		"no such service": {store.CertificateQuery{ServiceID: "00"}, []string{}},
 		"no such name":    {store.CertificateQuery{Name: "special"}, []string{}},
 		"no such account": {store.CertificateQuery{AccountID: s.id()}, []string{}},
 		"no such profile": {store.CertificateQuery{Profile: "none"}, []string{}},

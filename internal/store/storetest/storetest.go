@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"one-time tokens", tokenTests()},
 		{"certificates", certificateTests()},
 		{"listing", listingTests()},
+		{"services", serviceTests()},
 		{"inventory", inventoryTests()},
 		{"partitions", partitionTests()},
 		{"revocation lists", listTests()},
