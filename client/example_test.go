@@ -28,7 +28,7 @@ func Example() {
 		func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintln(w, "hello", r.TLS.PeerCertificates[0].DNSNames[0])
 		})}
-	go service.ListenAndServeTLS("", "")
+	go func() { log.Print(service.ListenAndServeTLS("", "")) }()
 	defer service.Close()
 
 	web := &http.Client{Transport: &http.Transport{TLSClientConfig: keeper.ClientConfig()}}

@@ -54,7 +54,9 @@ func TestRenewsUnderTraffic(t *testing.T) {
 	go func() { served <- server.ServeTLS(listener, "", "") }()
 	t.Cleanup(func() {
 		_ = server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 
 	serials := map[string]bool{}
@@ -85,7 +87,8 @@ func TestRenewsUnderTraffic(t *testing.T) {
 		t.Errorf("%d certificates in %d requests", len(serials), requests.Load())
 	}
 	stranger := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Roots}}}
-	if _, err := stranger.Get("https://" + listener.Addr().String()); err == nil {
+	if answer, err := stranger.Get("https://" + listener.Addr().String()); err == nil {
+		_ = answer.Body.Close()
 		t.Error("a client without a certificate was let in")
 	}
 }

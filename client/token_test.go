@@ -47,7 +47,7 @@ func TestTokens(t *testing.T) {
 			Provisioner: "deploy", Server: "https://ca.corp.example:9443/", Names: []string{"web.corp", "uri:spiffe://corp/web"},
 			Profile: "tls-mutual", Root: d.root, Key: key, Now: func() time.Time { return now },
 		}.Sign())
-		signed := must[*jose.JSONWebSignature](t)(jose.ParseSigned(text, algorithms))
+		signed := must[*jose.JSONWebSignature](t)(jose.ParseSignedCompact(text, algorithms))
 		payload := must[[]byte](t)(signed.Verify(key.Public()))
 		var claims struct {
 			Iss, Aud, Sub, Jti, Profile, Sha string
@@ -78,7 +78,7 @@ func TestTokensWithACertificate(t *testing.T) {
 	key := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	leaf := d.sign(key.Public(), []string{"old.corp.example"})
 	order := client.Token{Provisioner: "old", Server: d.URL, Names: []string{"a.corp"}, Key: key, Chain: []*x509.Certificate{leaf}}
-	signed := must[*jose.JSONWebSignature](t)(jose.ParseSigned(must[string](t)(order.Sign()), algorithms))
+	signed := must[*jose.JSONWebSignature](t)(jose.ParseSignedCompact(must[string](t)(order.Sign()), algorithms))
 	chains, err := signed.Signatures[0].Header.Certificates(x509.VerifyOptions{
 		Roots: client.Pool(d.root), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})

@@ -188,7 +188,7 @@ func inlineFiles(spec *provisioner.Spec, base string) error {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(base, path)
 		}
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(path) //nolint:gosec // the operator names it
 		if err != nil {
 			return fmt.Errorf("couldn't read a file of the provisioner: %w", err)
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 // javaPassword is that of every Java's cacerts; it keeps nobody out.
-const javaPassword = "changeit" //nolint:gosec // documented by Java
+const javaPassword = "changeit"
 
 // Java is the store of the Java that JavaHome or the path leads to, version 9
 // or later. The error wraps ErrAbsent when there is none.

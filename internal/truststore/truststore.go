@@ -41,7 +41,7 @@ func Local(home, javaHome string) Host {
 }
 
 func run(ctx context.Context, name string, args ...string) ([]byte, error) {
-	output, err := exec.CommandContext(ctx, name, args...).CombinedOutput() //nolint:gosec // the stores' own programs
+	output, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if said := strings.TrimSpace(string(output)); err != nil && said != "" {
 		err = fmt.Errorf("%w: %s", err, said)
 	}
