@@ -86,7 +86,7 @@ func (v *inventoryBench) fill(b *testing.B, n int) {
 					v.good = append(v.good, certificate.CertificateKey)
 					continue
 				}
-				if err := revoke(c, certificate.CertificateKey, store.Revocation{At: certificate.Issued.Add(time.Hour), Reason: 1}); err != nil {
+				if _, err := revoke(c, certificate.CertificateKey, store.Revocation{At: certificate.Issued.Add(time.Hour), Reason: 1}); err != nil {
 					return err
 				}
 			}

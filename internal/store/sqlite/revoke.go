@@ -20,8 +20,11 @@ const (
 // Revoke implements store.Certificates.
 func (s *Store) Revoke(ctx context.Context, key store.CertificateKey, revocation store.Revocation) error {
 	return update(ctx, s, "revoke certificate", func(c *conn) error {
-		err := revoke(c, key, revocation)
-		if !errors.Is(err, store.ErrNotFound) {
+		partition, err := revoke(c, key, revocation)
+		switch {
+		case err == nil:
+			return markStale(c, key.IssuerID, partition)
+		case !errors.Is(err, store.ErrNotFound):
 			return err
 		}
 		if _, err := oneCertificate(c, key); err != nil {
@@ -33,12 +36,23 @@ func (s *Store) Revoke(ctx context.Context, key store.CertificateKey, revocation
 
 // RevokeAll implements store.Certificates.
 func (s *Store) RevokeAll(ctx context.Context, keys []store.CertificateKey, revocation store.Revocation) ([]store.CertificateKey, error) {
+	type list struct {
+		issuerID  string
+		partition int64
+	}
 	return step(ctx, s, "revoke certificates", func(c *conn) (revoked []store.CertificateKey, err error) {
+		stale := map[list]bool{}
 		for _, key := range keys {
-			switch err := revoke(c, key, revocation); {
+			switch partition, err := revoke(c, key, revocation); {
 			case err == nil:
 				revoked = append(revoked, key)
+				stale[list{key.IssuerID, partition}] = true
 			case !errors.Is(err, store.ErrNotFound):
+				return nil, err
+			}
+		}
+		for l := range stale {
+			if err := markStale(c, l.issuerID, l.partition); err != nil {
 				return nil, err
 			}
 		}
@@ -46,25 +60,22 @@ func (s *Store) RevokeAll(ctx context.Context, keys []store.CertificateKey, revo
 	})
 }
 
-// revoke marks a certificate as revoked, with what follows for its service,
-// the counts and the revocation lists. ErrNotFound when there is none, or it
-// is revoked; then nothing changes.
-func revoke(c *conn, key store.CertificateKey, revocation store.Revocation) error {
+// revoke marks a certificate as revoked, with what follows for its service and
+// the counts; the caller marks its revocation lists as stale. ErrNotFound when
+// there is none, or it is revoked; then nothing changes.
+func revoke(c *conn, key store.CertificateKey, revocation store.Revocation) (partition int64, err error) {
 	gone := store.Certificate{CertificateKey: key}
 	service := 0
-	err := c.one(func(r *row) {
-		gone.Profile, gone.NotAfter, gone.Partition, service = r.text(), r.time(), r.int64(), r.int()
+	err = c.one(func(r *row) {
+		gone.Profile, gone.NotAfter, partition, service = r.text(), r.time(), r.int64(), r.int()
 	}, updateCertificateRevoked, revocation.At, revocation.Reason, key.Serial[:], key.IssuerID)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if service > 0 {
 		if _, err := c.exec(updateServiceRevoked, service, gone.NotAfter); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	if err := countRevoked(c, &gone); err != nil {
-		return err
-	}
-	return markStale(c, key.IssuerID, gone.Partition)
+	return partition, countRevoked(c, &gone)
 }
