@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"testing"
 
 	"chancery/client"
 )
@@ -32,11 +33,14 @@ func exampleFingerprint() (server, fingerprint string) {
 // oneTimeToken gets a token from where the program may get one.
 func oneTimeToken(context.Context) (string, error) { return "token", nil }
 
+func TestMain(m *testing.M) {
+	code := m.Run()
+	_ = os.RemoveAll(filepath.Dir(exampleKeyFile()))
+	os.Exit(code)
+}
+
 var exampleKeyFile = sync.OnceValue(func() string {
-	dir, err := os.MkdirTemp("", "client-example-")
-	if err != nil {
-		panic(err)
-	}
+	dir := must1(os.MkdirTemp("", "client-example-"))
 	key := must1(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	path := filepath.Join(dir, "deploy.jwk")
 	if err := os.WriteFile(path, must1(client.MarshalKey(key)), 0o600); err != nil {

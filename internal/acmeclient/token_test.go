@@ -20,19 +20,20 @@ import (
 	"chancery/internal/provisioner"
 )
 
-// tokens makes a provisioner of the authority, and returns what makes its
-// tokens.
+// tokens makes a provisioner of the authority, called like the first name, and
+// returns what makes its tokens for the names.
 func (a *authority) tokens(names ...string) func(context.Context) (string, error) {
 	a.t.Helper()
 	key := must[keySigner](a.t)(keys.Generate(rand.Reader, "P-256"))
 	public := must[[]byte](a.t)(client.MarshalPublicKey(key.Public()))
+	name := names[0]
 	operator := admin.Dial(filepath.Join(a.dir, "admin.sock"))
 	defer operator.Close()
 	must[admin.Provisioner](a.t)(operator.CreateProvisioner(a.t.Context(), admin.NewProvisioner{
-		Name: "deploy", Spec: provisioner.Spec{Type: "jwk", Keys: []string{string(public)}},
+		Name: name, Spec: provisioner.Spec{Type: "jwk", Keys: []string{string(public)}},
 	}))
 	return func(context.Context) (string, error) {
-		return client.Token{Provisioner: "deploy", Server: a.base(), Names: names, Key: key}.Sign()
+		return client.Token{Provisioner: name, Server: a.base(), Names: names, Key: key}.Sign()
 	}
 }
 
@@ -46,6 +47,15 @@ var quietLog = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func TestTokenDoor(t *testing.T) {
 	a := startAuthority(t)
+	for name, test := range map[string]func(*testing.T, *authority){
+		"renewed by itself": renewsByItself, "with a token in a file": takesTheTokenFile,
+		"kept by a program": sparesPrograms, "kept by the daemon": daemonLooks,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, a) })
+	}
+}
+
+func renewsByItself(t *testing.T, a *authority) {
 	agreed := Agreement{Token: a.tokens("www.corp.example", "10.0.0.7")}
 	dir := t.TempDir()
 	first := must[*Result](t)(a.keeper(0).Issue(t.Context(), dir, a.tokenRecord(), agreed)).Chain[0]
@@ -67,9 +77,9 @@ func TestTokenDoor(t *testing.T) {
 }
 
 // A certificate that has ended is got anew where there is a token at any time.
-func TestTokenFile(t *testing.T) {
-	a := startAuthority(t)
-	token := a.tokens("www.corp.example")
+func takesTheTokenFile(t *testing.T, a *authority) {
+	token := a.tokens("file.corp.example")
+	a.happened()
 	dir, r := t.TempDir(), a.tokenRecord()
 	must[*Result](t)(a.keeper(0).Issue(t.Context(), dir, r, Agreement{Token: token}))
 	if _, err := a.keeper(100*day).Renew(t.Context(), dir, false); !errors.Is(err, errEnded) {
@@ -93,13 +103,12 @@ func TestTokenFile(t *testing.T) {
 	}
 }
 
-func TestFoldersOfPrograms(t *testing.T) {
-	a := startAuthority(t)
+func sparesPrograms(t *testing.T, a *authority) {
 	roots := must[[]byte](t)(os.ReadFile(a.tokenRecord().Root))
 	dir := t.TempDir()
 	k := must[*client.Keeper](t)(client.Keep(t.Context(), client.Options{
 		Client: &client.Client{Server: a.base(), Roots: client.Pool(must[[]*x509.Certificate](t)(client.ParseCertificates(roots))...)},
-		Token:  a.tokens("www.corp.example"), Dir: dir,
+		Token:  a.tokens("program.corp.example"), Dir: dir,
 	}))
 	k.Close()
 	checkFolder(t, dir, a.tokenRecord().Root)
@@ -189,9 +198,8 @@ func TestRunExec(t *testing.T) {
 }
 
 // A folder that comes is kept, one that goes is let go.
-func TestDaemonLooks(t *testing.T) {
-	a := startAuthority(t)
-	token := a.tokens("www.corp.example")
+func daemonLooks(t *testing.T, a *authority) {
+	token := a.tokens("daemon.corp.example")
 	base := t.TempDir()
 	for _, name := range []string{"a", "b"} {
 		must[*Result](t)(a.keeper(0).Issue(t.Context(), filepath.Join(base, name), a.tokenRecord(), Agreement{Token: token}))

@@ -45,11 +45,25 @@ type Loop struct {
 // Run renews when it is time, until ctx is done.
 func (l *Loop) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		timer := time.NewTimer(l.step(ctx))
+		l.sleepUntil(ctx, l.Now().Round(0).Add(l.step(ctx)))
+	}
+}
+
+// nap is how long the loop sleeps before it looks at the clock.
+const nap = 5 * time.Minute
+
+// sleepUntil waits for a time of the wall clock, which goes on while a machine
+// is suspended; timers do not.
+func (l *Loop) sleepUntil(ctx context.Context, end time.Time) {
+	for ctx.Err() == nil {
+		wait := end.Sub(l.Now())
+		if wait <= 0 {
+			return
+		}
+		timer := time.NewTimer(min(wait, nap))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return
 		case <-timer.C:
 		}
 	}
