@@ -125,7 +125,7 @@ func (serve endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, r, err)
 		return
 	}
-	writeJSON(w, result)
+	writeJSON(patience(w), result) // finding it may have taken long
 }
 
 const maxBody = 1 << 20

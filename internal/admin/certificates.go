@@ -35,6 +35,17 @@ func limit(r *http.Request) (int, error) {
 	return min(n, maxPage), nil
 }
 
+// onlyParameters refuses parameters that are not known: a mistyped one would
+// select more than was meant.
+func onlyParameters(r *http.Request, known ...string) error {
+	for name := range r.URL.Query() {
+		if !slices.Contains(known, name) {
+			return failure.New(failure.Malformed, "there is no parameter %.40q", name)
+		}
+	}
+	return nil
+}
+
 func (a *api) listCertificates(r *http.Request) (any, error) {
 	query, err := a.certificateQuery(r, "limit", "after")
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"chancery/internal/identifier"
 	"chancery/internal/store"
 )
 
@@ -18,4 +19,19 @@ func (s *failingStore) RevokeAll(ctx context.Context, keys []store.CertificateKe
 		return nil, errors.New("the disk is full")
 	}
 	return s.Store.RevokeAll(ctx, keys, revocation)
+}
+
+// endlessStore has as many certificates as it is told, all of them alike.
+type endlessStore struct {
+	store.Store
+	left int // not listed yet
+}
+
+func (s *endlessStore) ListCertificates(_ context.Context, query store.CertificateQuery) ([]store.Certificate, error) {
+	list := make([]store.Certificate, min(s.left, query.Limit))
+	s.left -= len(list)
+	for i := range list {
+		list[i] = store.Certificate{DER: make([]byte, 1000), Identifiers: []identifier.Identifier{{Type: identifier.DNS, Value: "a.corp"}}}
+	}
+	return list, nil
 }

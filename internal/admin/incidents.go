@@ -227,6 +227,9 @@ func (a *api) renewed(ctx context.Context, opened *incident.Open, c *store.Certi
 // listRemaining lists a page of what the incident concerns, less what has been
 // renewed; so a page can be empty and yet have a next.
 func (a *api) listRemaining(r *http.Request) (any, error) {
+	if err := onlyParameters(r, "limit", "after"); err != nil {
+		return nil, err
+	}
 	found, err := a.incident(r)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package admin_test
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -327,4 +329,36 @@ func TestIncidentsThatCannotBe(t *testing.T) {
 	}
 	_, err := client.OpenIncident(t.Context(), admin.NewIncident{Query: good})
 	refusal(t, err, http.StatusConflict, "close some")
+}
+
+// TestExportTakesNoMemory sends 200,000 certificates, and keeps a page of them.
+func TestExportTakesNoMemory(t *testing.T) {
+	const many, most = 200_000, 48 << 20
+	f := newFixture(t)
+	f.deps.Store = &endlessStore{Store: f.Store, left: many}
+	server := f.remotely(t)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+admin.Prefix+"/certificates/export?format=csv", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+f.token(t, "viewer"))
+	answer, err := server.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	lines := bufio.NewScanner(answer.Body)
+	count := 0
+	var memory runtime.MemStats
+	for ; lines.Scan(); count++ {
+		if count%20_000 == 0 {
+			runtime.GC()
+			if runtime.ReadMemStats(&memory); memory.HeapAlloc > most {
+				t.Fatalf("after %d lines %d MiB are in use", count, memory.HeapAlloc>>20)
+			}
+		}
+	}
+	if err := lines.Err(); err != nil || count != many+1 {
+		t.Errorf("%d lines, %v", count, err)
+	}
 }

@@ -10,6 +10,9 @@ import (
 )
 
 func (a *api) listOrders(r *http.Request) (any, error) {
+	if err := onlyParameters(r, "account", "limit", "after"); err != nil {
+		return nil, err
+	}
 	size, err := limit(r)
 	if err != nil {
 		return nil, err
@@ -39,6 +42,9 @@ func (a *api) showOrder(r *http.Request) (any, error) {
 }
 
 func (a *api) listAccounts(r *http.Request) (any, error) {
+	if err := onlyParameters(r, "eab", "limit", "after"); err != nil {
+		return nil, err
+	}
 	size, err := limit(r)
 	if err != nil {
 		return nil, err

@@ -173,6 +173,9 @@ func (a *api) showLimits(r *http.Request) (any, error) {
 	if a.Limits == nil {
 		return nil, failure.New(failure.NotReady, "no server runs, and limits are counted by one")
 	}
+	if err := onlyParameters(r, "account"); err != nil {
+		return nil, err
+	}
 	usage := a.Limits.All()
 	if id := r.URL.Query().Get("account"); id != "" {
 		orders, err := a.countedOrders(r.Context(), id)

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"chancery/internal/acme"
 	"chancery/internal/ca"
 	"chancery/internal/config"
 	"chancery/internal/identifier"
@@ -45,9 +46,11 @@ type ownCertificate struct {
 	now       func() time.Time
 	log       *slog.Logger
 	renewed   func(*x509.Certificate) // told of each; may be nil
+	windows   acme.Windows            // whether it is to be renewed early; may be nil
 	names     atomic.Pointer[[]identifier.Identifier]
 	current   atomic.Pointer[tls.Certificate]
-	wake      chan struct{} // holds a token when the names have changed
+	issued    atomic.Pointer[store.Certificate] // the record of current
+	wake      chan struct{}                     // holds a token when it is to be renewed early
 }
 
 func newOwnCertificate(authority authority, chainOf func(issuerID string) [][]byte, now func() time.Time, log *slog.Logger) *ownCertificate {
@@ -62,10 +65,21 @@ func (o *ownCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 // setNames changes what the certificate is for; run renews it then.
 func (o *ownCertificate) setNames(names []identifier.Identifier) {
 	if before := o.names.Swap(&names); before != nil && !slices.Equal(*before, names) {
-		select {
-		case o.wake <- struct{}{}:
-		default:
-		}
+		o.renewSoon()
+	}
+}
+
+// revoked is told of certificates that were revoked; run renews when this is one.
+func (o *ownCertificate) revoked(certificates []store.CertificateKey) {
+	if issued := o.issued.Load(); issued != nil && slices.Contains(certificates, issued.CertificateKey) {
+		o.renewSoon()
+	}
+}
+
+func (o *ownCertificate) renewSoon() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
 	}
 }
 
@@ -100,6 +114,7 @@ func (o *ownCertificate) use(issued store.Certificate, key crypto.Signer) error 
 	o.current.Store(&tls.Certificate{
 		Certificate: append([][]byte{issued.DER}, o.chainOf(issued.IssuerID)...), PrivateKey: key, Leaf: leaf,
 	})
+	o.issued.Store(&issued)
 	if o.renewed != nil {
 		o.renewed(leaf)
 	}
@@ -125,10 +140,16 @@ func (o *ownCertificate) allowed(ctx context.Context) ([]identifier.Identifier, 
 	return allowed, nil
 }
 
-// due reports whether two thirds of the certificate's life are over.
-func (o *ownCertificate) due() bool {
-	leaf := o.current.Load().Leaf
-	return !o.now().Before(leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * 2 / 3))
+// due reports whether two thirds of the certificate's life are over, or an
+// incident wants it renewed.
+func (o *ownCertificate) due(ctx context.Context) bool {
+	leaf, now := o.current.Load().Leaf, o.now()
+	if o.windows != nil {
+		if start, _, _ := o.windows.Window(ctx, o.issued.Load(), now); !now.Before(start) {
+			return true
+		}
+	}
+	return !now.Before(leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * 2 / 3))
 }
 
 // lookEvery is how often run looks at the clock, rather than setting a timer
@@ -140,23 +161,23 @@ const lookEvery = time.Minute
 func (o *ownCertificate) run(ctx context.Context) error {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
-	renamed := false
+	early := false
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-o.wake:
-			renamed = true
+			early = true
 		case <-ticker.C:
 		}
-		if !renamed && !o.due() {
+		if !early && !o.due(ctx) {
 			continue
 		}
 		if err := o.renew(ctx); err != nil {
 			o.log.Error("couldn't renew the server's own certificate; will try again", "error", err)
 			continue
 		}
-		renamed = false
+		early = false
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"chancery/internal/config"
 	"chancery/internal/identifier"
 	"chancery/internal/policy"
+	"chancery/internal/serial"
 	"chancery/internal/store"
 )
 
@@ -62,7 +63,8 @@ func (f *fakeRoad) Issue(_ context.Context, req ca.Request) (store.Certificate, 
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now(), NotAfter: time.Now().AddDate(0, 0, 90)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	return store.Certificate{DER: der}, err
+	first := store.CertificateKey{Serial: serial.Number{19: 1}}
+	return store.Certificate{CertificateKey: first, DER: der, NotBefore: template.NotBefore, NotAfter: template.NotAfter, Issued: template.NotBefore}, err
 }
 
 func dns(name string) identifier.Identifier {
@@ -146,7 +148,74 @@ func TestTidyCutoff(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := tidyCutoff(c.Retention, now)
-	if want := (store.TidyCutoff{Orders: now.AddDate(0, 0, -1), Authorizations: now.AddDate(0, 0, -2)}); got != want {
+	if want := (store.TidyCutoff{Orders: now.AddDate(0, 0, -1), Authorizations: now.AddDate(0, 0, -2), Tokens: now}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+}
+
+// TestOwnCertificateThatIsRevoked, with many others, say, is replaced at once.
+func TestOwnCertificateThatIsRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		road := &fakeRoad{}
+		own := newOwnCertificate(road, func(string) [][]byte { return nil }, time.Now, slog.New(slog.DiscardHandler))
+		own.setNames([]identifier.Identifier{dns("ca.corp")})
+		if err := own.renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- own.run(ctx) }()
+		own.revoked([]store.CertificateKey{{Serial: serial.Number{19: 2}}})
+		synctest.Wait()
+		if got := len(road.requests()); got != 1 {
+			t.Errorf("it was renewed %d times for another's sake", got-1)
+		}
+		own.revoked([]store.CertificateKey{{Serial: serial.Number{19: 1}}})
+		synctest.Wait()
+		if got := len(road.requests()); got != 2 {
+			t.Errorf("there were %d requests", got)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// laterToday is when an incident wants everything renewed that was issued
+// before.
+type laterToday time.Time
+
+func (l laterToday) Window(_ context.Context, c *store.Certificate, _ time.Time) (start, end time.Time, explanation string) {
+	start = time.Time(l)
+	if !c.Issued.Before(start) {
+		start = c.NotAfter
+	}
+	return start, start.Add(time.Hour), ""
+}
+
+func TestOwnCertificateInAnIncident(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		road := &fakeRoad{}
+		own := newOwnCertificate(road, func(string) [][]byte { return nil }, time.Now, slog.New(slog.DiscardHandler))
+		own.windows = laterToday(time.Now().Add(3 * time.Hour))
+		own.setNames([]identifier.Identifier{dns("ca.corp")})
+		if err := own.renew(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- own.run(ctx) }()
+		for hours, want := range []int{1, 1, 1, 2, 2} {
+			synctest.Wait()
+			if got := len(road.requests()); got != want {
+				t.Errorf("after %d hours there were %d requests, want %d", hours, got, want)
+			}
+			time.Sleep(time.Hour + time.Second)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }

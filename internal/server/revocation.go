@@ -87,6 +87,9 @@ func (s *Server) revoked(certificates ...store.CertificateKey) {
 	if s.responder != nil { // the road settles what a crash left before there is one
 		s.responder.Forget(certificates...)
 	}
+	if s.own != nil {
+		s.own.revoked(certificates)
+	}
 }
 
 // loadRootList reads the root's own list, if there is one. A bad one is not

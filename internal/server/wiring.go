@@ -254,6 +254,7 @@ func (s *Server) externalURL() string { return s.externalURLOf(s.Config()) }
 func (s *Server) openOwnCertificate(ctx context.Context) error {
 	chainOf := func(issuerID string) [][]byte { return s.issuers.Load().chainOf(issuerID) }
 	s.own = newOwnCertificate(s.authority, chainOf, s.now, s.log)
+	s.own.windows = s.incidents
 	s.own.renewed = func(leaf *x509.Certificate) { s.metrics.Expiry("tls", leaf.NotAfter) }
 	s.own.setNames(ownNames(s.config, s.listeners.https.Addr()))
 	if err := s.own.renew(ctx); err != nil {
