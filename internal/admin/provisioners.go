@@ -93,7 +93,7 @@ func (a *api) createProvisioner(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, failure.Wrap("make the provisioner", err)
 	}
-	a.Auditor.Audit(r.Context(), "provisioner.created", who(r), slog.String("name", wish.Name), slog.Any("spec", wish.Spec))
+	a.Auditor.Audit(r.Context(), "provisioner.created", who(r), slog.String("name", wish.Name), slog.String("spec", string(spec)))
 	return viewProvisioner(&made)
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"chancery/internal/failure"
+	"chancery/internal/identifier"
 	"chancery/internal/inventory"
 	"chancery/internal/store"
 )
@@ -75,7 +76,7 @@ func (a *api) showService(r *http.Request) (any, error) {
 }
 
 func (a *api) serviceNamed(ctx context.Context, text string) (store.Service, error) {
-	name, err := inventory.ParseName(text)
+	name, err := identifier.ParseText(text)
 	if err != nil {
 		return store.Service{}, hinted(failure.New(failure.NotFound, "there is no service %.80q", text), listServicesHint)
 	}

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"chancery/internal/identifier"
-	"chancery/internal/inventory"
 	"chancery/internal/limits"
 )
 
@@ -38,7 +37,7 @@ func normalize(rule, text string) (string, error) {
 		}
 		return id.Value, err
 	case "name":
-		id, err := inventory.ParseName(text)
+		id, err := identifier.ParseText(text)
 		return id.String(), err
 	case "rate":
 		rate, err := limits.ParseRate(text)

@@ -191,25 +191,11 @@ func selectName(text string) (name, pattern string, err error) {
 		}
 		return "", parsed.String(), nil
 	}
-	id, err := ParseName(text)
+	id, err := identifier.ParseText(text)
 	if err != nil {
 		return "", "", failure.New(failure.Malformed, "the name %.80q is not well formed: %v", text, err)
 	}
 	return id.Value, "", nil
-}
-
-// ParseName reads a name as people write it: a DNS name, an address, or with
-// its type, as in email:a@corp.example and uri:spiffe://corp.example/a.
-func ParseName(text string) (identifier.Identifier, error) {
-	for _, typ := range identifier.Types() {
-		if value, found := strings.CutPrefix(text, string(typ)+":"); found {
-			return identifier.ParseLoose(typ, value)
-		}
-	}
-	if id, err := identifier.Guess(text); err == nil {
-		return id, nil
-	}
-	return identifier.ParseLoose(identifier.DNS, text)
 }
 
 // shortestPart is the shortest part of a name that an index can find.

@@ -7,7 +7,7 @@ import (
 	"chancery/internal/archive"
 	"chancery/internal/config"
 	"chancery/internal/hierarchy"
-	"chancery/internal/inventory"
+	"chancery/internal/identifier"
 	"chancery/internal/store"
 )
 
@@ -47,7 +47,7 @@ func (s *Server) adminDeps() admin.Deps {
 func adminClients(c *config.Config) []admin.Named {
 	var clients []admin.Named
 	for _, client := range c.Admin.Clients {
-		if name, err := inventory.ParseName(client.Name); err == nil { // checked when it was read
+		if name, err := identifier.ParseText(client.Name); err == nil { // checked when it was read
 			clients = append(clients, admin.Named{Name: name, Role: admin.Role(client.Role)})
 		}
 	}
