@@ -40,10 +40,10 @@ three more arguments, "present" or "cleanup", the name of a TXT record
 (_acme-challenge.app.corp.example) and its value. It is to return when the
 record can be seen.
 
-With --token, --oidc, --k8s or --x5c nothing is validated: a token proves who asks
-and what the certificate is for, so no NAME is given (but with --x5c, to choose some
-of that certificate's names). Such a certificate is renewed by showing it, as long
-as it is valid.`,
+With --token, --oidc, --k8s, --x5c, --aws, --gcp or --azure nothing is validated: a
+token proves who asks and what the certificate is for, so no NAME is given (but with
+--x5c, to choose some of that certificate's names). Such a certificate is renewed by
+showing it, as long as it is valid.`,
 		Example: `  chancery cert issue app.corp.example --out /etc/app/tls
   chancery cert issue app.corp.example 10.0.0.7 --server https://ca.corp.example:9443 --root root.pem
   chancery cert issue '*.corp.example' --dns-exec /usr/local/bin/set-txt

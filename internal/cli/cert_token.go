@@ -6,8 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"io/fs"
-	"strings"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +21,7 @@ const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token
 // proof says how "cert issue" and "cert revoke" get a token.
 type proof struct {
 	login       login
+	instance    instance
 	token       string
 	oidc, k8s   bool
 	k8sToken    string
@@ -38,32 +39,35 @@ func (p *proof) add(cmd *cobra.Command) {
 	flags.StringVar(&p.x5cKey, "x5c-key", "", "file of its key")
 	flags.StringVar(&p.provisioner, "provisioner", "", "name of the provisioner (default: the one that fits)")
 	p.login.add(cmd)
+	p.instance.add(cmd)
 }
 
 // given reports whether a token is to be used.
-func (p *proof) given() bool { return p.token != "" || p.oidc || p.usesK8s() || p.x5c != "" }
+func (p *proof) given() bool {
+	return p.token != "" || p.oidc || p.usesK8s() || p.x5c != "" || p.instance.given()
+}
 
 func (p *proof) usesK8s() bool { return p.k8s || p.k8sToken != "" }
 
 // check refuses flags that contradict each other.
 func (p *proof) check() error {
 	given := 0
-	for _, is := range []bool{p.token != "", p.oidc, p.usesK8s(), p.x5c != ""} {
+	for _, is := range []bool{p.token != "", p.oidc, p.usesK8s(), p.x5c != "", p.instance.aws, p.instance.gcp, p.instance.azure} {
 		if is {
 			given++
 		}
 	}
 	switch {
 	case given > 1:
-		return usagef("--token, --oidc, --k8s and --x5c exclude each other")
+		return usagef("--token, --oidc, --k8s, --x5c, --aws, --gcp and --azure exclude each other")
 	case (p.x5c == "") != (p.x5cKey == ""):
 		return usagef("--x5c and --x5c-key go together")
 	case (p.login.device || p.login.noBrowser) && !p.oidc:
 		return usagef("--device and --no-browser go with --oidc")
 	case p.provisioner != "" && given == 0:
-		return usagef("--provisioner goes with --token, --oidc, --k8s or --x5c")
+		return usagef("--provisioner goes with --token, --oidc, --k8s, --x5c, --aws, --gcp or --azure")
 	}
-	return nil
+	return p.instance.check()
 }
 
 // get gets the token. Names are for x5c: some of its certificate's, or all if
@@ -82,6 +86,11 @@ func (p *proof) get(ctx context.Context, a *app, e *endpoint, names []string) (s
 			err = withHint(err, "is this a pod with a service account? --k8s-token names a projected token elsewhere")
 		}
 		return token, err
+	case p.instance.given():
+		if err := p.choose(ctx, e, p.instance.provisionerType()); err != nil {
+			return "", err
+		}
+		return p.instance.token(ctx, e.doorURL())
 	default:
 		return p.byCertificate(ctx, e, names)
 	}
@@ -97,9 +106,27 @@ func (p *proof) renewable() (string, error) {
 	return filepath.Abs(p.k8sTokenFile())
 }
 
+// choose sets the provisioner, if none is named: the server's only one of the
+// type.
+func (p *proof) choose(ctx context.Context, e *endpoint, typ string) error {
+	if p.provisioner != "" {
+		return nil
+	}
+	c, err := doorClient(e.doorURL(), e.root)
+	if err != nil {
+		return err
+	}
+	defer c.CloseIdleConnections()
+	found, err := chooseProvisioner(ctx, c, typ, "")
+	if err == nil {
+		p.provisioner = found.Name
+	}
+	return err
+}
+
 // byCertificate makes a token of type x5c.
 func (p *proof) byCertificate(ctx context.Context, e *endpoint, names []string) (string, error) {
-	order := client.Token{Provisioner: p.provisioner, Server: e.doorURL(), Names: names}
+	order := client.Token{Server: e.doorURL(), Names: names}
 	var err error
 	if order.Chain, err = acmeclient.ReadCertificates(p.x5c); err != nil {
 		return "", err
@@ -107,18 +134,10 @@ func (p *proof) byCertificate(ctx context.Context, e *endpoint, names []string) 
 	if order.Key, err = client.ReadKey(p.x5cKey); err != nil {
 		return "", err
 	}
-	if order.Provisioner == "" {
-		c, err := doorClient(order.Server, e.root)
-		if err != nil {
-			return "", err
-		}
-		defer c.CloseIdleConnections()
-		found, err := chooseProvisioner(ctx, c, "x5c", "")
-		if err != nil {
-			return "", err
-		}
-		order.Provisioner = found.Name
+	if err := p.choose(ctx, e, "x5c"); err != nil {
+		return "", err
 	}
+	order.Provisioner = p.provisioner
 	order.Subject = subjectOf(order.Chain[0])
 	if len(names) == 0 {
 		order.Names = acmeclient.FormatNames(acmeclient.NamesOf(order.Chain[0]))

@@ -25,6 +25,7 @@ func TestTokenScripts(t *testing.T) {
 			env.Setenv("CHANCERY_HTTP_LISTEN", "")
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("JAVA_HOME", "")
+			env.Setenv("METADATA", metadataService(env))
 			env.Setenv("UNSHARE", "-m")
 			if os.Geteuid() != 0 {
 				env.Setenv("UNSHARE", "-rm")
