@@ -218,7 +218,8 @@ type Services interface {
 	// Service returns a service, or ErrNotFound.
 	Service(ctx context.Context, id string) (Service, error)
 	// ListServices returns a page of services, those first that were first
-	// seen last. ErrNotFound when query.Before is gone.
+	// seen last. A query for unhealthy ones, or that says when they expire,
+	// gets those that end last first. ErrNotFound when query.Before is gone.
 	ListServices(ctx context.Context, query ServiceQuery) ([]Service, error)
 }
 

@@ -56,7 +56,7 @@ func indexedServices(c *conn) (number int, err error) {
 // removeNames is for a service that was removed, with the names it kept. Its
 // number may be given again, so the search must not pass for having it already.
 func removeNames(c *conn, service int, names string) error {
-	for name := range strings.SplitSeq(strings.Trim(names, "\n"), "\n") {
+	for name := range namesOf(names) {
 		domain, label := nameKey(name)
 		if _, err := c.exec(deleteServiceName, domain, label, service); err != nil {
 			return err
@@ -129,7 +129,7 @@ func serviceNames(condition string, args ...any) clause {
 func addFunctions(c *sqlite3.Conn) error {
 	return c.CreateFunction("carries", 2, sqlite3.DETERMINISTIC|sqlite3.INNOCUOUS, func(ctx sqlite3.Context, arg ...sqlite3.Value) {
 		pattern := arg[1].Text()
-		for name := range strings.SplitSeq(arg[0].Text(), "\n") {
+		for name := range namesOf(arg[0].Text()) {
 			if ofPattern(name, pattern) {
 				ctx.ResultBool(true)
 				return
@@ -141,16 +141,16 @@ func addFunctions(c *sqlite3.Conn) error {
 
 func ofPattern(name, pattern string) bool {
 	domain, _ := nameKey(name)
-	if name == "" || domain == outside {
-		return name != "" && name == pattern
-	}
-	if below, ok := strings.CutPrefix(pattern, "**"); ok {
+	below, deep := strings.CutPrefix(pattern, "**")
+	in, shallow := strings.CutPrefix(pattern, "*.")
+	switch {
+	case domain != outside && deep && (below == "" || below[0] == '.'):
 		return strings.HasSuffix(name, below)
-	}
-	if in, ok := strings.CutPrefix(pattern, "*."); ok {
+	case domain != outside && shallow:
 		return domain == turned(in)
+	default:
+		return name == pattern
 	}
-	return name == pattern
 }
 
 // trigram is the number of characters by which the search finds names.

@@ -32,6 +32,9 @@ func TestOfPattern(t *testing.T) {
 		"a.corp":   {"a.corp"},
 		"10.0.0.1": {"10.0.0.1"},
 		"*.0.0.1":  nil,
+		"**corp":   nil,
+		"**.":      nil,
+		"*.":       nil,
 	} {
 		var got []string
 		for _, name := range names {

@@ -14,6 +14,8 @@ import (
 //     it soon is, for many meet each question.
 //   - Where the many are elsewhere, the walk is given up, and they are gathered
 //     after all.
+//
+// limits say what is few.
 type limits struct {
 	few      int // rows that are gathered at once
 	farthest int // rows after which a walk is given up

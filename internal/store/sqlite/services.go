@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"encoding/hex"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -25,8 +26,8 @@ const (
 		"certificates = certificates + excluded.certificates RETURNING number, records"
 	isNewest = "(excluded.newest_serial, excluded.newest_issuer) > (newest_serial, newest_issuer)"
 
-	selectServiceNumber = "SELECT number FROM services WHERE id = ?"
-	selectService       = "SELECT " + serviceColumns + " FROM services s WHERE s.id = ? AND s.certificates > 0"
+	selectServicePlace = "SELECT valid_until, number FROM services WHERE id = ?"
+	selectService      = "SELECT " + serviceColumns + " FROM services s WHERE s.id = ? AND s.certificates > 0"
 
 	updateServiceLeft = "UPDATE services SET records = records - 1, certificates = certificates - ? WHERE number = ? RETURNING records"
 	// What a service says after some of its certificates are gone.
@@ -58,12 +59,16 @@ func writeNames(ids []identifier.Identifier) (names, types string) {
 }
 
 func readNames(names, types string) (ids []identifier.Identifier) {
-	value := strings.SplitSeq(strings.Trim(names, "\n"), "\n")
 	typ := strings.Split(types, "\n")
-	for v := range value {
-		ids = append(ids, identifier.Identifier{Type: identifier.Type(typ[len(ids)]), Value: v})
+	for name := range namesOf(names) {
+		ids = append(ids, identifier.Identifier{Type: identifier.Type(typ[len(ids)]), Value: name})
 	}
 	return ids
+}
+
+// namesOf are the names in the text that a service keeps.
+func namesOf(text string) iter.Seq[string] {
+	return strings.SplitSeq(strings.TrimSuffix(strings.TrimPrefix(text, "\n"), "\n"), "\n")
 }
 
 // serviceKey is a service's ID as it is stored; nil for what is none.
@@ -140,23 +145,28 @@ func (s *Store) Service(ctx context.Context, id string) (store.Service, error) {
 func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]store.Service, error) {
 	return read(ctx, s, "list services", func(c *conn) ([]store.Service, error) {
 		l := &search{table: "services s", number: "s.number", columns: serviceColumns, order: []string{"s.number"}, key: "NOT INDEXED", limit: pageSize(query.Limit)}
-		if err := askServices(c, l, &query); err != nil {
+		byEnd := query.Health == store.ServiceUnhealthy || !query.ExpiresBefore.IsZero()
+		if byEnd {
+			l.order = []string{"s.valid_until", "s.number"}
+		}
+		if err := askServices(c, l, &query, byEnd); err != nil {
 			return nil, err
 		}
 		if query.Before != "" {
-			last := 0
-			if err := c.one(func(r *row) { last = r.int() }, selectServiceNumber, serviceKey(query.Before)); err != nil {
+			err := c.one(func(r *row) { l.before = []any{r.int64(), r.int64()} }, selectServicePlace, serviceKey(query.Before))
+			if err != nil {
 				return nil, err
 			}
-			l.before = []any{last}
+			l.before = l.before[len(l.before)-len(l.order):]
 		}
 		return find(c, l, readService)
 	})
 }
 
 // askServices puts the questions of a query, those that are most likely met by
-// few services first.
-func askServices(c *conn, l *search, query *store.ServiceQuery) error {
+// few services first. byEnd is whether the answer is ordered by valid_until.
+func askServices(c *conn, l *search, query *store.ServiceQuery, byEnd bool) error {
+	l.ask("s.certificates > 0")
 	if query.ID != "" {
 		l.meet("sqlite_autoindex_services_1", false, "s.id = ?", serviceKey(query.ID))
 	}
@@ -179,8 +189,7 @@ func askServices(c *conn, l *search, query *store.ServiceQuery) error {
 		l.ask("0") // there are no others
 	}
 	if len(ends.args) > 0 {
-		l.meet("services_valid_until", false, ends.sql, ends.args...)
+		l.meet("services_valid_until", byEnd, ends.sql+" AND s.certificates > 0", ends.args...)
 	}
-	l.ask("s.certificates > 0")
 	return err
 }

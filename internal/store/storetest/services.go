@@ -126,7 +126,18 @@ func servicesAreListed(s *suite) {
 		got = append(got, list[0].ID)
 	}
 	s.same(got, []string{store.ServiceID(names("c.example")), store.ServiceID(names("b.example")), store.ServiceID(names("a.example"))})
-	_, err := s.store.ListServices(s.ctx, store.ServiceQuery{Before: store.ServiceID(names("d.example"))})
+	s.issued(-time.Hour, "old.example")
+	s.issued(2*time.Hour, "b.example")
+	list, err := s.store.ListServices(s.ctx, store.ServiceQuery{ExpiresBefore: s.now.Add(24 * time.Hour), Limit: 1})
+	s.is(err, nil)
+	s.same(list[0].ID, store.ServiceID(names("b.example")))
+	list, err = s.store.ListServices(s.ctx, store.ServiceQuery{ExpiresBefore: s.now.Add(24 * time.Hour), Before: list[0].ID, Limit: 1})
+	s.is(err, nil)
+	s.same(list[0].ID, store.ServiceID(names("c.example")))
+	list, err = s.store.ListServices(s.ctx, store.ServiceQuery{Health: store.ServiceUnhealthy, Now: s.now})
+	s.is(err, nil)
+	s.same(len(list), 1)
+	_, err = s.store.ListServices(s.ctx, store.ServiceQuery{Before: store.ServiceID(names("d.example"))})
 	s.is(err, store.ErrNotFound)
 }
 

@@ -31,7 +31,7 @@ CREATE TABLE services (
     names         TEXT    NOT NULL         -- this; it begins with an empty one
 ) STRICT;
 
-CREATE INDEX services_valid_until ON services (valid_until);
+CREATE INDEX services_valid_until ON services (valid_until) WHERE certificates > 0;
 
 -- The names of services by the domain they are in. The domain is turned
 -- around and ends in a dot, so that all below it are beside each other: www.a.corp
