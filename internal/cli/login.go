@@ -50,6 +50,7 @@ func (l *login) token(ctx context.Context, a *app, server, root, name string) (s
 	config := oidclogin.Config{
 		Issuer: provisioner.Issuer, ClientID: provisioner.ClientID, Scopes: provisioner.Scopes, Out: a.Err,
 		Client: &http.Client{Transport: transport, Timeout: 30 * time.Second},
+		Secret: a.env("CHANCERY_OIDC_SECRET"), // of providers that give native clients one
 	}
 	if l.noBrowser {
 		config.Open = func(context.Context, string) error { return nil }

@@ -114,7 +114,7 @@ var (
 )
 
 func isForeign(name, value string) bool {
-	return name == environPrefix+"DIR" || name == environPrefix+"CONFIG" || name == environPrefix+"ADMIN_TOKEN" ||
+	return slices.Contains([]string{"DIR", "CONFIG", "ADMIN_TOKEN", "OIDC_SECRET"}, strings.TrimPrefix(name, environPrefix)) ||
 		serviceName.MatchString(name) || strings.HasSuffix(name, "_PORT") && serviceValue.MatchString(value)
 }
 

@@ -105,6 +105,23 @@ func TestBrowserRefuses(t *testing.T) {
 	}
 }
 
+// Some providers give a secret to programs that can't keep it, and want it.
+func TestSecret(t *testing.T) {
+	p := newTestProvider(t)
+	p.secret = "not so secret"
+	var waited waits
+	config := Config{Issuer: p.URL, ClientID: "chancery", Open: browse(io.Discard), Wait: waited.wait}
+	if _, err := Browser(within(t), config); err == nil || !strings.Contains(err.Error(), "invalid_client") {
+		t.Errorf("without the secret: %v", err)
+	}
+	config.Secret = p.secret
+	for name, login := range map[string]func(context.Context, Config) (string, error){"browser": Browser, "device": Device} {
+		if _, err := login(within(t), config); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Where tokens don't hold addresses by themselves, they are asked for.
 func TestBrowserAsksForTheAddress(t *testing.T) {
 	p := newTestProvider(t)

@@ -28,6 +28,7 @@ type testProvider struct {
 	tokenURL func(http.ResponseWriter, *http.Request) // instead of its own answer
 	codes    map[string]url.Values                    // what was asked for, by code
 	polls    int
+	secret   string // that clients must show
 }
 
 func newTestProvider(t *testing.T) *testProvider {
@@ -87,6 +88,10 @@ func (p *testProvider) token(w http.ResponseWriter, r *http.Request) {
 	p.polls++
 	if p.tokenURL != nil {
 		p.tokenURL(w, r)
+		return
+	}
+	if r.FormValue("client_secret") != p.secret {
+		write(w, 401, map[string]any{"error": "invalid_client"})
 		return
 	}
 	if len(p.pending) > 0 {

@@ -101,13 +101,20 @@ func (o *oidc) check(signed *jwt) error {
 }
 
 // checkIDToken refuses what the provider signs with the same keys for other
-// uses: access tokens (RFC 9068 §2.1), logout tokens and the like.
+// uses: access tokens (RFC 9068 §2.1), of which some providers tell in the
+// claim "typ", logout tokens (OpenID Connect Back-Channel Logout §2.4), and the
+// like.
 func checkIDToken(signed *jwt) error {
 	typ, _ := signed.header.ExtraHeaders[jose.HeaderType].(string)
-	if kind := strings.TrimPrefix(strings.ToLower(typ), "application/"); kind != "" && kind != "jwt" {
+	kind := strings.TrimPrefix(strings.ToLower(typ), "application/")
+	switch said := signed.claims["typ"]; {
+	case kind != "" && kind != "jwt":
 		return unauthorized("the token is of the type %.40q; an ID token is needed, which has the type JWT or none", typ)
-	}
-	if signed.claims["iat"] == nil {
+	case said != nil && said != "ID":
+		return unauthorized(`the token's claim "typ" is %.40q; an ID token is needed`, fmt.Sprint(said))
+	case signed.claims["events"] != nil:
+		return unauthorized(`the token has the claim "events", as logout tokens have it; an ID token is needed`)
+	case signed.claims["iat"] == nil:
 		return malformed(`the token has no claim "iat"; ID tokens must have it`)
 	}
 	return nil

@@ -56,6 +56,7 @@ func TestOIDCTakesWhatProvidersMake(t *testing.T) {
 		{name: "domain", spec: func(s *Spec) { s.Domains = []string{"other.example", "@Corp.example"} }},
 		{name: "group of a list", spec: func(s *Spec) { s.Groups = []string{"dev", "sales"} }},
 		{name: "group as text", spec: func(s *Spec) { s.Groups = []string{"dev"} }, claims: map[string]any{"groups": "dev"}},
+		{name: "said to be an ID token", claims: map[string]any{"typ": "ID"}},
 		{name: "times with fractions", claims: map[string]any{"iat": 1799999999.5, "nbf": 1799999999.25}},
 		{name: "names", spec: func(s *Spec) {
 			s.Names = []expr.Value[string]{expr.CEL[string](`"uri:spiffe://corp/user/" + token.sub`), expr.CEL[string](`token.groups.map(g, g + ".corp.example")`)}
@@ -131,6 +132,8 @@ func TestOIDCRefuses(t *testing.T) {
 		{"group", map[string]any{"groups": []string{"dev", "ops2"}}, failure.Unauthorized, "are \"dev, ops2\"; one of ops is needed"},
 		{"no groups", map[string]any{"groups": nil}, failure.Unauthorized, "one of ops is needed"},
 		{"groups as map", map[string]any{"groups": map[string]any{"ops": true}}, failure.Malformed, `"groups"`},
+		{"access token by its claims", map[string]any{"typ": "Bearer"}, failure.Unauthorized, `"typ" is "Bearer"`},
+		{"logout token by its claims", map[string]any{"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}}}, failure.Unauthorized, "logout"},
 		{"jti as number", map[string]any{"jti": 7}, failure.Malformed, `"jti"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
