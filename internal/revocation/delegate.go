@@ -80,14 +80,20 @@ type responding struct {
 }
 
 // signer returns what signs answers now. It is made when it is first needed.
+// While another takes its place, those who ask get the one there is.
 func (r *Responder) signer(ctx context.Context, to *responding) (*signer, error) {
 	now := r.deps.Now()
-	if current := to.current.Load(); current.fresh(now) {
+	current := to.current.Load()
+	switch {
+	case current.fresh(now):
+		return current, nil
+	case !current.usable(now):
+		to.mu.Lock()
+	case !to.mu.TryLock():
 		return current, nil
 	}
-	to.mu.Lock()
 	defer to.mu.Unlock()
-	current := to.current.Load()
+	current = to.current.Load()
 	if !current.fresh(now) && !now.Before(to.retryAt) {
 		next, err := r.newSigner(context.WithoutCancel(ctx), to.issuer)
 		if err == nil {

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,26 +52,46 @@ func defaultSettings() Settings {
 	return Settings{BaseURL: baseURL, ListSize: 100, ListLifetime: 24 * time.Hour, FullList: true, OCSPLifetime: time.Hour}
 }
 
-// newAuthority makes a CA in a directory. A change may wrap its issuer.
-func newAuthority(t testing.TB, settings Settings, wrap func(*issuer.Local) Issuer) *authority {
-	t.Helper()
-	dir := t.TempDir()
-	made, err := hierarchy.Create(hierarchy.Options{Dir: dir, Passphrase: []byte("x")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	local, err := issuer.NewLocal(made.Signer, made.Chain())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return openAuthority(t, dir, local, settings, wrap)
+// theIssuer and anotherIssuer are made once, for sealing the key of a root is
+// slow on purpose; so are the linter and the profiles.
+var (
+	theIssuer, anotherIssuer = sync.OnceValue(makeIssuer), sync.OnceValue(makeIssuer)
+
+	linter   = sync.OnceValue(lint.New)
+	profiles = sync.OnceValue(func() map[string]*profile.Profile {
+		compiled := map[string]*profile.Profile{}
+		for name, spec := range profile.Defaults() {
+			compiled[name] = must(profile.Compile(name, spec))
+		}
+		return compiled
+	})
+)
+
+func makeIssuer() *issuer.Local {
+	dir := must(os.MkdirTemp("", "revocation"))
+	defer os.RemoveAll(dir)
+	made := must(hierarchy.Create(hierarchy.Options{Dir: dir, Passphrase: []byte("x")}))
+	return must(issuer.NewLocal(made.Signer, made.Chain()))
 }
 
-func openAuthority(t testing.TB, dir string, local *issuer.Local, settings Settings, wrap func(*issuer.Local) Issuer) *authority {
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+// newAuthority makes a CA with a store of its own. A test may wrap its issuer.
+func newAuthority(t testing.TB, settings Settings, wrap func(*issuer.Local) Issuer) *authority {
+	t.Helper()
+	return openAuthority(t, theIssuer(), settings, wrap)
+}
+
+func openAuthority(t testing.TB, local *issuer.Local, settings Settings, wrap func(*issuer.Local) Issuer) *authority {
 	t.Helper()
 	a := &authority{t: t, chain: local.Chain(), id: local.ID()}
 	a.clock.Store(time.Now().UnixNano())
-	database, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "ca.db"), Now: a.now})
+	database, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "ca.db"), Now: a.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,21 +125,13 @@ func openAuthority(t testing.TB, dir string, local *issuer.Local, settings Setti
 
 func (a *authority) openRoad(local *issuer.Local, log *slog.Logger) {
 	a.t.Helper()
-	profiles := map[string]*profile.Profile{}
-	for name, spec := range profile.Defaults() {
-		compiled, err := profile.Compile(name, spec)
-		if err != nil {
-			a.t.Fatal(err)
-		}
-		profiles[name] = compiled
-	}
 	own, err := Profiles()
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	if a.road, err = ca.New(ca.Deps{
 		Store: a.store, Issuers: map[string]ca.Issuer{ca.DefaultIssuer: local}, Places: a.lists, Own: own,
-		Policy: &policy.Policy{}, Profiles: profiles, Linter: lint.New(), CheckKey: keys.Check,
+		Policy: &policy.Policy{}, Profiles: profiles(), Linter: linter(), CheckKey: keys.Check,
 		Now: a.now, Rand: rand.Reader, Log: log, Auditor: observe.NewAuditor(log),
 	}); err != nil {
 		a.t.Fatal(err)

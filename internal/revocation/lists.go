@@ -90,7 +90,8 @@ func (l *Lists) SetIssuers(issuers []Issuer) {
 func (l *Lists) Configure(settings Settings) { l.settings.Store(&settings) }
 
 // List returns the list in force of a partition, or with 0 the issuer's full
-// one. The error wraps store.ErrNotFound when there is none.
+// one. While the store can't answer it is the last one known. The error wraps
+// store.ErrNotFound when there is none.
 func (l *Lists) List(ctx context.Context, issuerID string, partition int64) (*Document, error) {
 	key := listKey{issuerID, partition}
 	if held := l.cache.get(key, l.deps.Now().Add(-checkAfter)); held != nil {
@@ -100,10 +101,13 @@ func (l *Lists) List(ctx context.Context, issuerID string, partition int64) (*Do
 	found, err, _ := l.reading.Do(flight, func() (any, error) {
 		return l.read(context.WithoutCancel(ctx), key) // others wait for it too
 	})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		return found.(*heldList).Document, nil
 	}
-	return found.(*heldList).Document, nil
+	if held := l.cache.get(key, time.Time{}); held != nil && !errors.Is(err, store.ErrNotFound) {
+		return held.Document, nil
+	}
+	return nil, err
 }
 
 // read reads a list from the store and holds it.
@@ -205,14 +209,14 @@ func (l *Lists) publishAll(ctx context.Context, stale []store.StaleList) (made i
 			_, err := l.publish(ctx, s)
 			mu.Lock()
 			defer mu.Unlock()
-			if s.Partition == 0 {
-				l.fullAfter[s.IssuerID] = l.deps.Now().Add(fullShare * time.Since(started))
-			}
 			if err != nil {
 				failed = append(failed, failedList{s, err})
 				return
 			}
 			made++
+			if s.Partition == 0 {
+				l.fullAfter[s.IssuerID] = l.deps.Now().Add(fullShare * time.Since(started))
+			}
 		})
 	}
 	work.Wait()

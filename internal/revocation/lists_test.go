@@ -153,13 +153,30 @@ func TestPartitionKeepsItsURL(t *testing.T) {
 	}
 }
 
-// brokenStore fails where a test wants it to.
+// brokenStore fails where it is read.
 type brokenStore struct{ ListStore }
 
 var errStore = failure.New(failure.Unavailable, "the store does not answer")
 
 func (brokenStore) NewestPartition(context.Context, string) (store.Partition, error) {
 	return store.Partition{}, errStore
+}
+
+func (brokenStore) RevocationList(context.Context, string, int64) (store.RevocationList, error) {
+	return store.RevocationList{}, errStore
+}
+
+func TestListsOutliveTheStore(t *testing.T) {
+	a := newAuthority(t, defaultSettings(), nil)
+	a.issue("tls-server")
+	a.lists.deps.Store = brokenStore{a.lists.deps.Store}
+	a.pass(time.Minute)
+	if a.list(1) == nil {
+		t.Error("a list that is at hand is not served while the store is away")
+	}
+	if _, err := a.lists.List(t.Context(), a.id, 2); failure.KindOf(err) != failure.Unavailable {
+		t.Errorf("%v, want one of kind Unavailable", err)
+	}
 }
 
 func TestStoreFailureIsUnavailable(t *testing.T) {

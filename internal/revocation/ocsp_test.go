@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"chancery/internal/ca"
+	"chancery/internal/keys"
 	"chancery/internal/store"
 )
 
@@ -196,11 +198,14 @@ func TestIssuerWithoutDelegates(t *testing.T) {
 	}
 }
 
-func must[T any](value T, err error) T {
-	if err != nil {
-		panic(err)
+// Who verifies RSA signatures may verify no others.
+func TestResponderKeyFollowsTheIssuer(t *testing.T) {
+	for keyType, want := range map[string]string{"RSA-2048": "RSA-2048", "P-384": "P-256", "Ed25519": "P-256"} {
+		key := must(keys.Generate(rand.Reader, keyType))
+		if got := responderKey(&x509.Certificate{PublicKey: key.Public()}); got != want {
+			t.Errorf("for %s it is %s, want %s", keyType, got, want)
+		}
 	}
-	return value
 }
 
 // with adds extensions to a request, each an OID's content and a value.
@@ -296,8 +301,10 @@ func join(t *testing.T, requests ...[]byte) []byte {
 			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
 				for _, request := range requests {
 					input := cryptobyte.String(request)
-					if !input.ReadASN1(&input, casn1.SEQUENCE) || !input.ReadASN1(&input, casn1.SEQUENCE) || !input.ReadASN1(&input, casn1.SEQUENCE) {
-						t.Fatal("no request")
+					for range 3 { // OCSPRequest, TBSRequest, requestList
+						if !input.ReadASN1(&input, casn1.SEQUENCE) {
+							t.Fatal("no request")
+						}
 					}
 					b.AddBytes(input)
 				}
@@ -309,7 +316,7 @@ func join(t *testing.T, requests ...[]byte) []byte {
 
 func TestBadRequests(t *testing.T) {
 	a := newAuthority(t, defaultSettings(), nil)
-	other := newAuthority(t, defaultSettings(), nil)
+	other := openAuthority(t, anotherIssuer(), defaultSettings(), nil)
 	_, leaf := a.issue("tls-server")
 	_, foreign := other.issue("tls-server")
 	good := must(ocsp.CreateRequest(leaf, a.chain[0], nil))

@@ -71,7 +71,7 @@ func (r *revoking) save(t *testing.T, name string, chain []byte) (*x509.Certific
 // fetch gets a URL that a certificate names, over plain HTTP.
 func fetch(t *testing.T, url string) []byte {
 	t.Helper()
-	resp, err := http.Get(url) //nolint:gosec,noctx // the URL is what is tested
+	resp, err := http.Get(url) //nolint:noctx // the URL is what is tested
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ http {
 	write(t, file, []byte(config))
 	process := r.launch(t, "nginx", "-c", file, "-e", "stderr")
 	r.await(t, process, "nginx", func() error {
-		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", r.own+":"+port) //nolint:gosec // only whether it listens
+		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", r.own+":"+port) // only whether it listens
 		if err == nil {
 			err = conn.Close()
 		}
@@ -368,7 +368,7 @@ func (r *revoking) visitChecked(t *testing.T) error {
 			if err != nil {
 				return err
 			}
-			resp, err := http.Post(leaf.OCSPServer[0], "application/ocsp-request", bytes.NewReader(request)) //nolint:gosec,noctx // what the certificate names
+			resp, err := http.Post(leaf.OCSPServer[0], "application/ocsp-request", bytes.NewReader(request)) //nolint:noctx // what the certificate names
 			if err != nil {
 				return err
 			}
