@@ -212,7 +212,8 @@ func parseProblem(answer *http.Response, content []byte) *Problem {
 	problem := &Problem{}
 	isProblem := strings.HasPrefix(answer.Header.Get("Content-Type"), "application/problem+json")
 	if !isProblem || json.Unmarshal(content, problem) != nil {
-		problem = &Problem{Detail: fmt.Sprintf("the server answered %s to %s", answer.Status, answer.Request.URL.Path)}
+		problem = &Problem{Detail: fmt.Sprintf("the server answered %d %s to %s",
+			answer.StatusCode, http.StatusText(answer.StatusCode), answer.Request.URL.Path)}
 	}
 	problem.Status = answer.StatusCode
 	problem.retryAfter = renewal.RetryAfter(answer.Header, time.Now())

@@ -1,11 +1,13 @@
 package client
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Problem is what the server says when it refuses something: a problem document
@@ -34,27 +36,36 @@ func (p *Problem) Name() string { return strings.TrimPrefix(p.Type, problemPrefi
 
 // Error is the detail, the name and the subproblems.
 func (p *Problem) Error() string {
-	var text strings.Builder
-	switch {
-	case p.Detail != "":
-		text.WriteString(p.Detail)
-	case p.Title != "":
-		text.WriteString(p.Title)
-	default:
-		fmt.Fprintf(&text, "the server answered with status %d", p.Status)
-	}
-	if p.Type != "" && p.Type != "about:blank" {
-		fmt.Fprintf(&text, " (%s)", p.Name())
-	}
+	text := p.summary()
 	for i := range p.Subproblems {
 		part := &p.Subproblems[i]
-		text.WriteString("\n  ")
+		text += "\n  "
 		if part.Identifier != nil {
-			text.WriteString(part.Identifier.Value + ": ")
+			text += printable(part.Identifier.Value) + ": "
 		}
-		text.WriteString(part.Error())
+		text += part.summary()
 	}
-	return text.String()
+	return text
+}
+
+// summary is the problem without its subproblems.
+func (p *Problem) summary() string {
+	text := printable(cmp.Or(p.Detail, p.Title, "the server answered "+http.StatusText(p.Status)))
+	if p.Type != "" && p.Type != "about:blank" {
+		text += " (" + printable(p.Name()) + ")"
+	}
+	return text
+}
+
+// printable takes out of a server's text what could do more to a terminal than
+// be read: not every server is one that is trusted.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\n' {
+			return r
+		}
+		return -1
+	}, text)
 }
 
 // RetryAfter is when the server wants to be asked again; 0 when it did not say.
