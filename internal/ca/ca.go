@@ -79,6 +79,8 @@ type Issuer interface {
 // Policy answers whether a requester may have identifiers.
 type Policy interface {
 	Decide(ctx context.Context, q policy.Question) (policy.Decision, error)
+	// DecideAdded is asked about names that profiles add.
+	DecideAdded(ctx context.Context, q policy.Question) error
 }
 
 // Linter says what a relying party would object to in a certificate that is
@@ -126,9 +128,6 @@ type Deps struct {
 	Rand     io.Reader
 	Log      *slog.Logger
 	Auditor  Auditor
-	// Permits asks the CA's own name constraints about names that profiles add;
-	// policy asks them about the others. May be nil.
-	Permits policy.NameConstraints
 	// Issued is told the profile and outcome of each issuance; may be nil.
 	Issued func(profile, outcome string)
 }

@@ -98,6 +98,9 @@ func (a *Authority) prepare(ctx context.Context, req Request, attempt int) (*dra
 	if err != nil {
 		return nil, err
 	}
+	if err := a.checkAdded(ctx, req.question(public), tbs.Names); err != nil {
+		return nil, err
+	}
 	if err := a.deps.Linter.Check(tbs.DER, issuer.shape.Algorithm()); err != nil {
 		return nil, failure.Wrap("lint certificate", err)
 	}
@@ -183,10 +186,18 @@ func (a *Authority) build(shape *profile.Profile, issuer *signing, place Place, 
 		CRLURL:      place.CRLURL,
 		OCSPURL:     place.OCSPURL,
 	})
-	if err == nil && a.deps.Permits != nil && !slices.Equal(tbs.Names, req.Identifiers) {
-		err = a.deps.Permits(req.Profile, tbs.Names)
-	}
 	return tbs, failure.Wrap("build certificate", err)
+}
+
+// checkAdded asks policy about the names that nobody asked for, but the profile
+// adds.
+func (a *Authority) checkAdded(ctx context.Context, q policy.Question, names []identifier.Identifier) error {
+	asked := q.Identifiers
+	q.Identifiers = slices.DeleteFunc(slices.Clone(names), func(id identifier.Identifier) bool { return slices.Contains(asked, id) })
+	if len(q.Identifiers) == 0 {
+		return nil
+	}
+	return failure.Wrap("check the names that the profile adds", a.deps.Policy.DecideAdded(ctx, q))
 }
 
 // names are those by which the certificate is found: its own, and those that

@@ -82,7 +82,6 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 		Policy:   s.policy,
 		Profiles: s.config.Compiled,
 		Linter:   s.linter,
-		Permits:  s.permits,
 		CheckKey: keys.Check,
 		Now:      s.now,
 		Rand:     rand.Reader,
