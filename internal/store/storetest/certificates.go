@@ -126,15 +126,17 @@ func listingInPages(s *suite) {
 	s.same(list, all[:1])
 }
 
-func listingSelects(s *suite) {
+// twoSpecial are two certificates that have much in common, and little with the
+// three others that are there.
+func (s *suite) twoSpecial() (special, second store.Certificate) {
 	account := s.id()
-	special := s.certificate(func(c *store.Certificate) {
+	special = s.certificate(func(c *store.Certificate) {
 		c.AccountID, c.Profile, c.NotAfter = account, "shortlived", s.now.Add(time.Minute)
 		c.Identifiers = []identifier.Identifier{dns("x.example"), dns("special.example")}
 		c.Requester, c.Subject, c.KeyHash = "token:ci/app", "O=Corp", [32]byte{1}
 		c.Replaces = &store.CertificateKey{IssuerID: "other", Serial: serial.Number{1}}
 	})
-	second := s.certificate(func(c *store.Certificate) {
+	second = s.certificate(func(c *store.Certificate) {
 		c.AccountID, c.Profile, c.NotAfter = account, "shortlived", s.now.Add(time.Minute)
 		c.Identifiers = []identifier.Identifier{dns("special.example")}
 		c.IssuerID, c.Requester, c.Issued = "another", "token:ci/db", s.now.Add(-time.Hour)
@@ -145,6 +147,12 @@ func listingSelects(s *suite) {
 			c.AccountID = s.id()
 		})
 	}
+	return special, second
+}
+
+func listingSelects(s *suite) {
+	special, second := s.twoSpecial()
+	account := special.AccountID
 	both := serials(special, second)
 	for name, test := range map[string]struct {
 		query store.CertificateQuery

@@ -93,11 +93,10 @@ func (m *inventoryModel) someKey(label string) store.CertificateKey {
 func (m *inventoryModel) issue(*rapid.T) { m.issueFor(m.names()) }
 
 // renew issues for names that have a certificate.
-func (m *inventoryModel) renew(t *rapid.T) {
-	if len(m.certificates) == 0 {
-		t.Skip("there is none")
+func (m *inventoryModel) renew(*rapid.T) {
+	if len(m.certificates) > 0 {
+		m.issueFor(one(m, "names of", m.certificates).Identifiers)
 	}
-	m.issueFor(one(m, "names of", m.certificates).Identifiers)
 }
 
 func (m *inventoryModel) issueFor(names []identifier.Identifier) {
