@@ -147,11 +147,19 @@ func checkTypes(request *x509.CertificateRequest, accepted []identifier.Type) er
 				return refused("the CSR's subject alternative names cannot be read")
 			}
 			if !slices.ContainsFunc(accepted, func(typ identifier.Type) bool { return tagOf(typ) == tag }) {
-				return refused("the CSR has a subject alternative name of a type that is not served here; there are %v", accepted)
+				return refused("the CSR has a subject alternative name that is neither of the type %s", typeNames(accepted))
 			}
 		}
 	}
 	return nil
+}
+
+func typeNames(types []identifier.Type) string {
+	names := make([]string, len(types))
+	for i, typ := range types {
+		names[i] = string(typ)
+	}
+	return strings.Join(names, " nor ")
 }
 
 func refused(format string, args ...any) *failure.Error {

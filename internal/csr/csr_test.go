@@ -55,14 +55,14 @@ func TestNames(t *testing.T) {
 		want     string
 	}{
 		{"all types", everyName(), all, "[dns:*.b.corp dns:a.corp email:Ops@corp ip:10.0.0.1 ip:fd00::1 uri:spiffe://corp/web]"},
-		{"not all types", everyName(), []identifier.Type{identifier.DNS, identifier.IP}, "of a type that is not served here"},
+		{"not all types", everyName(), []identifier.Type{identifier.DNS, identifier.IP}, "neither of the type dns nor ip"},
 		{"none", &x509.CertificateRequest{}, all, "[]"},
 		{"address as common name", common("10.0.0.1"), all, "[ip:10.0.0.1]"},
 		{"email as common name", common("a@corp"), all, "[email:a@corp]"},
 		{"URI as common name", common("spiffe://corp/a"), all, "[uri:spiffe://corp/a]"},
 		{"email where none is accepted", common("a@corp"), []identifier.Type{identifier.DNS}, `the common name "a@corp"`},
 		{"person as common name", common("Ada Lovelace"), all, `the common name "Ada Lovelace"`},
-		{"other name", otherName, all, "of a type that is not served here"},
+		{"other name", otherName, all, "neither of the type dns nor ip nor email nor uri"},
 		{"bad name", &x509.CertificateRequest{DNSNames: []string{"a..corp"}}, all, `the dns name "a..corp"`},
 	} {
 		request, err := Parse(make256(t, test.template), keys.Check)

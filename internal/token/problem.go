@@ -37,7 +37,7 @@ type errorType struct {
 	title  string
 }
 
-// The kinds of problems.
+// The kinds of problems, by the names in their types.
 const (
 	alreadyRevoked        = "alreadyRevoked"
 	badCSR                = "badCSR"
@@ -113,7 +113,7 @@ func (p *Problem) Error() string { return strings.TrimPrefix(p.Type, typePrefix)
 // Unwrap returns what caused it, if known.
 func (p *Problem) Unwrap() error { return p.cause }
 
-// kindTypes is how failures read here. Kinds that are not listed are ours.
+// kindType is how a failure reads here. Kinds that are not listed are ours.
 func kindType(kind failure.Kind) string {
 	name, ok := map[failure.Kind]string{
 		failure.Malformed:      malformed,

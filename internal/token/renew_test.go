@@ -4,9 +4,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -167,5 +169,29 @@ func (a answer) succeeded(t testing.TB) {
 	t.Helper()
 	if a.Status != http.StatusOK {
 		t.Errorf("answered %d: %s", a.Status, a.Body)
+	}
+}
+
+// TestOtherSitesCannotRevoke has a browser with a client certificate visit a
+// page that sends it here.
+func TestOtherSitesCannotRevoke(t *testing.T) {
+	t.Parallel()
+	ci := newSigner(t)
+	ca := start(t, jwkSpec(t, "ci", ci, ""))
+	leaf, key := get(t, ca, ci, "ci", "tls-mutual", "a.corp")
+	for name, value := range map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, ca.BaseURL+"/api/v1/revoke", strings.NewReader("{}"))
+		check(t, err)
+		request.Header.Set("Content-Type", "text/plain")
+		request.Header.Set(name, value)
+		response, err := holding(t, ca, leaf, key).Do(request)
+		check(t, err)
+		body, err := io.ReadAll(response.Body)
+		check(t, err)
+		check(t, response.Body.Close())
+		answer{response.StatusCode, response.Header, body}.refused(t, http.StatusForbidden, "unauthorized", "another site's page")
+	}
+	if found := recordOf(t, ca, leaf); found.Revocation != nil {
+		t.Error("the certificate is revoked")
 	}
 }

@@ -78,17 +78,11 @@ func (d *Door) ownCertificate(r *http.Request, wanted *RevokeRequest) (*store.Ce
 	if wanted.Serial == "" && wanted.Certificate == "" {
 		return &own, nil
 	}
-	if matches, err := wanted.matches(&own); err != nil || !matches {
-		return nil, orProblem(err, newProblem(unauthorized, "the connection's certificate is not the one to revoke; connect with that, or bring a token"))
+	matches, err := wanted.matches(&own)
+	if err == nil && !matches {
+		err = newProblem(unauthorized, "the connection's certificate is not the one to revoke; connect with that, or bring a token")
 	}
-	return &own, nil
-}
-
-func orProblem(err error, problem *Problem) error {
-	if err != nil {
-		return err
-	}
-	return problem
+	return &own, err
 }
 
 // certificateByToken is the one that is named, if the token's bearer could get
@@ -124,10 +118,11 @@ func (d *Door) find(ctx context.Context, wanted *RevokeRequest) (*store.Certific
 	if err != nil {
 		return nil, err
 	}
-	if matches, err := wanted.matches(found); err != nil || !matches {
-		return nil, orProblem(err, newProblem(notFound, "this CA did not issue the certificate"))
+	matches, err := wanted.matches(found)
+	if err == nil && !matches {
+		err = newProblem(notFound, "this CA did not issue the certificate")
 	}
-	return found, nil
+	return found, err
 }
 
 // bySerial is the certificate of that serial number. They are unique in

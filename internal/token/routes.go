@@ -92,12 +92,7 @@ func (d *Door) adapt(route route) http.HandlerFunc {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		result, err := route.serve(w, r)
-		if err != nil {
-			d.writeProblem(w, r, problemOf(err))
-			return
-		}
-		body, err := encode(result)
+		body, err := route.answer(w, r)
 		if err != nil {
 			d.writeProblem(w, r, problemOf(err))
 			return
@@ -106,6 +101,19 @@ func (d *Door) adapt(route route) http.HandlerFunc {
 		w.WriteHeader(max(route.Status, http.StatusOK))
 		_, _ = w.Write(body) // the client is gone, then
 	}
+}
+
+// answer serves a request. What browsers send for other sites' pages is
+// refused, for they may show a client certificate that nobody meant to show.
+func (r *route) answer(w http.ResponseWriter, request *http.Request) ([]byte, error) {
+	if err := http.NewCrossOriginProtection().Check(request); err != nil {
+		return nil, newProblem(unauthorized, "this is a request of another site's page, which is not answered").because(err)
+	}
+	result, err := r.serve(w, request)
+	if err != nil {
+		return nil, err
+	}
+	return encode(result)
 }
 
 func encode(result any) ([]byte, error) {
