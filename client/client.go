@@ -121,7 +121,7 @@ func (c *Client) do(ctx context.Context, r call, result any) (http.Header, error
 			return header, nil
 		}
 		wait := retryAfter(err)
-		if wait == 0 || attempt == attempts || !sleep(ctx, min(wait, maxWait)) {
+		if wait == 0 || wait > maxWait || attempt == attempts || !sleep(ctx, wait) {
 			return nil, &Error{Op: r.op, Err: err}
 		}
 	}

@@ -17,11 +17,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/mholt/acmez/v3/acme"
+
+	"chancery/client"
 )
 
 // Config is what a Client is made of.
@@ -97,7 +98,7 @@ func DirectoryURL(server string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("the server is no URL: %w", err)
 	case u.Scheme != "https":
-		return "", fmt.Errorf("the server's URL begins with %s://; ACME needs https://", u.Scheme)
+		return "", fmt.Errorf("the server's URL begins with %s://; it needs https://", u.Scheme)
 	case u.Host == "":
 		return "", fmt.Errorf("the server's URL %q has no host", server)
 	}
@@ -112,15 +113,7 @@ func readRoots(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("couldn't read the root: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("couldn't read the root: %s holds no PEM certificate", path)
-	}
-	return pool, nil
+	return client.RootsFromFile(path)
 }
 
 // directory returns the server's directory, which it reads once.

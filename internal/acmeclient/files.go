@@ -16,6 +16,7 @@ import (
 
 	"software.sslmate.com/src/go-pkcs12"
 
+	"chancery/client"
 	"chancery/internal/folder"
 )
 
@@ -34,19 +35,9 @@ func ReadCertificates(path string) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("couldn't read the certificate: %w", err)
 	}
-	var chain []*x509.Certificate
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("couldn't read the certificate %s: %w", path, err)
-		}
-		chain = append(chain, certificate)
-	}
-	if len(chain) == 0 {
-		return nil, fmt.Errorf("couldn't read the certificate: %s holds none in PEM", path)
+	chain, err := client.ParseCertificates(text)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't read the certificate %s: %w", path, err)
 	}
 	return chain, nil
 }
