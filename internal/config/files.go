@@ -13,15 +13,20 @@ func (c *Config) File() string {
 	return cmp.Or(c.options.File, filepath.Join(c.Dir, FileName))
 }
 
-// NamedFiles are the files in Dir that the issuers are configured with,
-// relative to it, sorted.
+// NamedFiles are the files in Dir that issuers and provisioners are configured
+// with, relative to it, sorted.
 func (c *Config) NamedFiles() []string {
-	var names []string
+	var all []string
 	for _, issuer := range c.Issuers {
-		for _, name := range append([]string{issuer.Certificate, issuer.Key, issuer.Root}, issuer.Alternates...) {
-			if name := c.relative(name); !keys.IsURI(name) && filepath.IsLocal(name) {
-				names = append(names, filepath.Clean(name))
-			}
+		all = append(append(all, issuer.Certificate, issuer.Key, issuer.Root), issuer.Alternates...)
+	}
+	for _, spec := range c.Provisioners {
+		all = append(all, spec.Files()...)
+	}
+	var names []string
+	for _, name := range all {
+		if name := c.relative(name); !keys.IsURI(name) && filepath.IsLocal(name) {
+			names = append(names, filepath.Clean(name))
 		}
 	}
 	slices.Sort(names)

@@ -49,6 +49,9 @@ func TestProvisioners(t *testing.T) {
 	if _, err := provisioner.Compile("ci", ci, c.ProvisionerDeps()); err != nil {
 		t.Error(err)
 	}
+	if files := c.NamedFiles(); !slices.Equal(files, []string{"ci.jwk"}) { // a backup needs them
+		t.Errorf("the files are %v", files)
+	}
 }
 
 func TestProvisionerMistakes(t *testing.T) {

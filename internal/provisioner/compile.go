@@ -136,7 +136,7 @@ func checkProfiles(profiles []string) error {
 // the file that it names.
 func (d Deps) read(field, text string) ([]byte, error) {
 	const largest = 1 << 20
-	if strings.Contains(text, "-----BEGIN ") || strings.HasPrefix(text, "{") {
+	if isContent(text) {
 		return []byte(text), nil
 	}
 	if d.Dir == "" {

@@ -3,6 +3,7 @@ package provisioner
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"chancery/internal/duration"
@@ -100,6 +101,18 @@ type Spec struct {
 
 	// What the cloud signs with, files: of aws, certificates (PEM, each under a line "# REGION"), instead of those built in for these regions; of gcp and azure, keys (JWK set or PEM), instead of those fetched.
 	Certificates []string `yaml:"certificates" json:"certificates,omitempty" of:"aws,gcp,azure"`
+}
+
+// Files are the files that the spec names, but for the token to ask a cluster
+// with, which is not the CA's own.
+func (s Spec) Files() []string {
+	all := slices.Concat(s.Keys, s.Roots, s.Certificates, []string{s.Root})
+	return slices.DeleteFunc(all, func(text string) bool { return text == "" || isContent(text) })
+}
+
+// isContent reports whether a setting is PEM or JSON, and not a file's name.
+func isContent(text string) bool {
+	return strings.Contains(text, "-----BEGIN ") || strings.HasPrefix(text, "{")
 }
 
 // ParseSpec reads a spec as it is stored and sent: JSON without unknown
