@@ -152,7 +152,7 @@ func TestRevokeList(t *testing.T) {
 // that it was not all.
 func TestBulkRevocationThatFails(t *testing.T) {
 	f := newFixture(t)
-	f.issueMany(t, 1500)
+	f.issueMany(t, 1001)
 	f.deps.Store = &failingStore{Store: f.Store}
 	_, list, err := f.overSocket(t).RevokeCertificates(t.Context(), admin.BulkRevocation{Query: inventory.Query{Name: "**.corp"}})
 	if err != nil {
@@ -170,7 +170,7 @@ func TestBulkRevocationThatFails(t *testing.T) {
 }
 
 func TestExports(t *testing.T) {
-	const many = 2500
+	const many = 1200
 	f := newFixture(t)
 	f.issueMany(t, many)
 	f.issue(t, 9, "+x.corp", func(c *store.Certificate) { c.Profile = "=SUM(A1)" })
@@ -331,9 +331,9 @@ func TestIncidentsThatCannotBe(t *testing.T) {
 	refusal(t, err, http.StatusConflict, "close some")
 }
 
-// TestExportTakesNoMemory sends 200,000 certificates, and keeps a page of them.
+// TestExportTakesNoMemory sends 100,000 certificates, and keeps a page of them.
 func TestExportTakesNoMemory(t *testing.T) {
-	const many, most = 200_000, 48 << 20
+	const many, most = 100_000, 48 << 20
 	f := newFixture(t)
 	f.deps.Store = &endlessStore{Store: f.Store, left: many}
 	server := f.remotely(t)

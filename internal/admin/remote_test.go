@@ -262,7 +262,7 @@ func TestRefusesUnknownParameters(t *testing.T) {
 	server := f.remotely(t)
 	token := map[string]string{"Authorization": "Bearer " + f.token(t, "viewer")}
 	for path, says := range map[string]string{
-		"/orders?acount=a": "acount", "/accounts?x=": "x", "/limits?who=a": "who", "/certificates?nmae=a": "nmae", "/certificates?name=a&name=b": "once", "/certificates?limit=0": "limit",
+		"/orders?acount=a": "acount", "/accounts?x=": "x", "/limits?who=a": "who", "/certificates?named=a": "named", "/certificates?name=a&name=b": "once", "/certificates?limit=0": "limit",
 		"/certificates?after=x": "ISSUER:SERIAL", "/certificates?issuer=nobody": "no issuer", "/services?health=ill": "healthy",
 		"/certificates/export?format=xml": "csv", "/certificates?contains=ab": "3 characters", "/certificates?issued_after=then": "no time",
 		"/certificates?status=good": "valid", "/certificates?serial=xyz": "hexadecimal", "/certificates?key_hash=00": "64 digits",

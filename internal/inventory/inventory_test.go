@@ -80,7 +80,7 @@ func TestValues(t *testing.T) {
 	if back, err := inventory.ParseServices(services.Values(), epoch); err != nil || back != services {
 		t.Errorf("%+v, %v", back, err)
 	}
-	for _, bad := range []url.Values{{"nmae": {"a"}}, {"name": {"a", "b"}}, {"issued_after": {"x"}}, {"limit": {"1"}}} {
+	for _, bad := range []url.Values{{"named": {"a"}}, {"name": {"a", "b"}}, {"issued_after": {"x"}}, {"limit": {"1"}}} {
 		if _, err := inventory.Parse(bad, epoch); failure.KindOf(err) != failure.Malformed {
 			t.Errorf("%v: %v", bad, err)
 		}

@@ -211,7 +211,7 @@ func TestOwnCertificateInAnIncident(t *testing.T) {
 			if got := len(road.requests()); got != want {
 				t.Errorf("after %d hours there were %d requests, want %d", hours, got, want)
 			}
-			time.Sleep(time.Hour + time.Second)
+			<-time.After(time.Hour + time.Second)
 		}
 		cancel()
 		if err := <-done; err != nil {
