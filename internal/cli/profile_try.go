@@ -229,7 +229,7 @@ func (t trial) facts(profileName string) (facts expr.Facts, err error) {
 // the CA is not there yet.
 func trialIssuer(c *config.Config, p *profile.Profile, now time.Time) (*profile.Issuer, error) {
 	generations, err := hierarchy.LoadIssuer(c.IssuerFiles(cmp.Or(p.Spec.Issuer, hierarchy.DefaultIssuer)))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, hierarchy.ErrWaiting) {
 		return madeUpIssuer(now)
 	}
 	if err != nil {
