@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -44,7 +45,12 @@ func (l *loader) addProvisionerMistakes(key string, err error) {
 		}
 		return
 	}
-	if mistake, ok := errors.AsType[*provisioner.FieldError](err); ok {
+	mistake, ok := errors.AsType[*provisioner.FieldError](err)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // yet: a server needs it, and says so
+		l.warn(join(key, mistake.Field), "%s", mistake.Problem)
+		return
+	case ok:
 		l.mistake(strings.TrimSuffix(join(key, mistake.Field), "."), "%s", mistake.Problem)
 		return
 	}

@@ -37,8 +37,11 @@ type Deps struct {
 }
 
 // FieldError is a mistake in one field of a Spec: "keys[0]". Field is "" when
-// it is the whole.
-type FieldError struct{ Field, Problem string }
+// it is the whole. It wraps fs.ErrNotExist when a file is missing.
+type FieldError struct {
+	Field, Problem string
+	err            error
+}
 
 func (e *FieldError) Error() string {
 	if e.Field == "" {
@@ -47,8 +50,11 @@ func (e *FieldError) Error() string {
 	return e.Field + ": " + e.Problem
 }
 
+// Unwrap returns what caused it, if that tells more.
+func (e *FieldError) Unwrap() error { return e.err }
+
 func mistake(field, format string, args ...any) error {
-	return &FieldError{field, fmt.Sprintf(format, args...)}
+	return &FieldError{Field: field, Problem: fmt.Sprintf(format, args...)}
 }
 
 // constructor makes what verifies the tokens of the provisioner of that name.
@@ -151,7 +157,7 @@ func (d Deps) read(field, text string) ([]byte, error) {
 	}
 	data, err := os.ReadFile(text)
 	if err != nil {
-		return nil, mistake(field, "the file can't be read: %v", err)
+		return nil, &FieldError{field, fmt.Sprintf("the file can't be read: %v", err), err}
 	}
 	if d.inputs != nil {
 		d.inputs.Write(data)
