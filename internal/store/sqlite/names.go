@@ -26,14 +26,14 @@ const (
 )
 
 // enterNames makes a new service known by its names.
-func enterNames(c *conn, service int, names []identifier.Identifier) error {
+func enterNames(c *conn, service int64, names []identifier.Identifier) error {
 	for _, name := range names {
 		domain, label := nameKey(name.Value)
 		if _, err := c.exec(insertServiceName, domain, label, service); err != nil {
 			return err
 		}
 	}
-	if service%c.limits.batch != 0 {
+	if service%int64(c.limits.batch) != 0 {
 		return nil
 	}
 	indexed, err := indexedServices(c)
@@ -48,14 +48,14 @@ func enterNames(c *conn, service int, names []identifier.Identifier) error {
 }
 
 // indexedServices is the number up to which the search has all services.
-func indexedServices(c *conn) (number int, err error) {
-	err = c.one(func(r *row) { number = r.int() }, selectIndexed)
+func indexedServices(c *conn) (number int64, err error) {
+	err = c.one(func(r *row) { number = r.int64() }, selectIndexed)
 	return number, err
 }
 
 // removeNames is for a service that was removed, with the names it kept. Its
 // number may be given again, so the search must not pass for having it already.
-func removeNames(c *conn, service int, names string) error {
+func removeNames(c *conn, service int64, names string) error {
 	for name := range namesOf(names) {
 		domain, label := nameKey(name)
 		if _, err := c.exec(deleteServiceName, domain, label, service); err != nil {

@@ -65,9 +65,9 @@ func (s *Store) RevokeAll(ctx context.Context, keys []store.CertificateKey, revo
 // there is none, or it is revoked; then nothing changes.
 func revoke(c *conn, key store.CertificateKey, revocation store.Revocation) (partition int64, err error) {
 	gone := store.Certificate{CertificateKey: key}
-	service := 0
+	var service int64
 	err = c.one(func(r *row) {
-		gone.Profile, gone.NotAfter, partition, service = r.text(), r.time(), r.int64(), r.int()
+		gone.Profile, gone.NotAfter, partition, service = r.text(), r.time(), r.int64(), r.int64()
 	}, updateCertificateRevoked, revocation.At, revocation.Reason, key.Serial[:], key.IssuerID)
 	if err != nil {
 		return 0, err

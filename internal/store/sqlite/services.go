@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"iter"
 	"slices"
 	"strings"
@@ -15,16 +16,16 @@ import (
 const (
 	serviceColumns = "s.id, s.names, s.types, s.first, s.last, s.newest_issuer, s.newest_serial, s.valid_until, s.certificates"
 
-	// An abandoned certificate comes without any of what is compared here.
-	upsertService = "INSERT INTO services (id, names, types, first, last, newest_serial, newest_issuer, valid_until, certificates, records) " +
-		"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1) ON CONFLICT (id) DO UPDATE SET records = records + 1, " +
-		"first = iif(excluded.certificates = 0, first, iif(certificates = 0, excluded.first, min(first, excluded.first))), " +
-		"last = iif(" + isNewest + ", excluded.last, last), " +
-		"newest_serial = iif(" + isNewest + ", excluded.newest_serial, newest_serial), " +
-		"newest_issuer = iif(" + isNewest + ", excluded.newest_issuer, newest_issuer), " +
-		"valid_until = max(valid_until, excluded.valid_until), " +
-		"certificates = certificates + excluded.certificates RETURNING number, records"
-	isNewest = "(excluded.newest_serial, excluded.newest_issuer) > (newest_serial, newest_issuer)"
+	selectServiceNumber = "SELECT number FROM services WHERE id = ?"
+	insertService       = "INSERT INTO services (id, names, types, first, last, newest_serial, newest_issuer, valid_until, certificates, records) " +
+		"VALUES (?6, ?7, ?8, ?1, ?1, ?2, ?3, ?4, ?5, 1)"
+	updateServiceJoined = "UPDATE services SET records = records + 1, " +
+		"first = iif(?5 = 0, first, iif(certificates = 0, ?1, min(first, ?1))), " +
+		"last = iif(" + isNewest + ", ?1, last), " +
+		"newest_serial = iif(" + isNewest + ", ?2, newest_serial), " +
+		"newest_issuer = iif(" + isNewest + ", ?3, newest_issuer), " +
+		"valid_until = max(valid_until, ?4), certificates = certificates + ?5 WHERE number = ?6"
+	isNewest = "(?2, ?3) > (newest_serial, newest_issuer)"
 
 	selectServicePlace = "SELECT valid_until, number FROM services WHERE id = ?"
 	selectService      = "SELECT " + serviceColumns + " FROM services s WHERE s.id = ? AND s.certificates > 0"
@@ -82,26 +83,30 @@ func serviceKey(id string) []byte {
 
 // joinService enters a certificate that is about to be stored into the service
 // of its names and returns that service's number: 0 when it has none.
-func joinService(c *conn, certificate *store.Certificate) (number int, err error) {
+func joinService(c *conn, certificate *store.Certificate) (number int64, err error) {
 	if len(certificate.Identifiers) == 0 {
 		return 0, nil
 	}
 	ids := identifier.Normalize(slices.Clone(certificate.Identifiers))
-	names, types := writeNames(ids)
-	args := []any{serviceKey(store.ServiceID(ids)), names, types}
+	key := serviceKey(store.ServiceID(ids))
+	says := []any{certificate.Issued, certificate.Serial[:], certificate.IssuerID, validUntil(certificate), 1}
 	if certificate.Abandoned {
-		args = append(args, 0, 0, []byte(nil), "", 0, 0)
-	} else {
-		args = append(args, certificate.Issued, certificate.Issued, certificate.Serial[:], certificate.IssuerID, validUntil(certificate), 1)
+		says = []any{0, []byte(nil), "", 0, 0}
 	}
-	records := 0
-	if err := c.one(func(r *row) { number, records = r.int(), r.int() }, upsertService, args...); err != nil {
+	err = c.one(func(r *row) { number = r.int64() }, selectServiceNumber, key)
+	switch {
+	case err == nil:
+		_, err = c.exec(updateServiceJoined, append(says, number)...)
+		return number, err
+	case !errors.Is(err, store.ErrNotFound):
 		return 0, err
 	}
-	if records == 1 {
-		err = enterNames(c, number, ids)
+	names, types := writeNames(ids)
+	if _, err := c.exec(insertService, append(says, key, names, types)...); err != nil {
+		return 0, err
 	}
-	return number, err
+	number = c.LastInsertRowID()
+	return number, enterNames(c, number, ids)
 }
 
 // validUntil is until when a certificate keeps its service healthy.
@@ -114,7 +119,7 @@ func validUntil(certificate *store.Certificate) time.Time {
 
 // leaveService takes a certificate that was removed out of its service. The
 // service goes with its last.
-func leaveService(c *conn, certificate *store.Certificate, number int) error {
+func leaveService(c *conn, certificate *store.Certificate, number int64) error {
 	if number == 0 {
 		return nil
 	}

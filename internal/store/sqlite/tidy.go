@@ -81,7 +81,7 @@ func removeAuthorizations(c *conn, cutoff time.Time, limit int) (int, error) {
 func removeCertificates(c *conn, cutoff time.Time, limit int) (int, error) {
 	type expired struct {
 		store.Certificate
-		service int
+		service int64
 	}
 	var list []expired
 	err := c.each(func(r *row) {
@@ -91,7 +91,7 @@ func removeCertificates(c *conn, cutoff time.Time, limit int) (int, error) {
 		if at := r.time(); !at.IsZero() {
 			e.Revocation = &store.Revocation{At: at}
 		}
-		e.service = r.int()
+		e.service = r.int64()
 		list = append(list, e)
 	}, selectCertificatesExpired, cutoff, limit)
 	if err != nil {
@@ -105,7 +105,7 @@ func removeCertificates(c *conn, cutoff time.Time, limit int) (int, error) {
 	return len(list), nil
 }
 
-func removeCertificate(c *conn, certificate *store.Certificate, service int) error {
+func removeCertificate(c *conn, certificate *store.Certificate, service int64) error {
 	if _, err := c.exec(deleteCertificate, certificate.Serial[:], certificate.IssuerID); err != nil {
 		return err
 	}
