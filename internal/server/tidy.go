@@ -11,6 +11,10 @@ import (
 const (
 	tidyEvery = 10 * time.Minute
 	tidyBatch = 500
+
+	// tokenMargin is how long spent tokens are remembered after they expired:
+	// a clock that is set back must not bring one back.
+	tokenMargin = time.Hour
 )
 
 // tidy removes what has been kept long enough, now and then, until ctx is done.
@@ -56,6 +60,6 @@ func tidyCutoff(keep config.Retention, now time.Time) store.TidyCutoff {
 		Orders:         before(keep.Orders.Std()),
 		Authorizations: before(keep.Authorizations.Std()),
 		Certificates:   before(keep.Certificates.Std()),
-		Tokens:         now,
+		Tokens:         now.Add(-tokenMargin),
 	}
 }
