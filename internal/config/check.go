@@ -17,6 +17,7 @@ import (
 
 // check looks for settings that are right by themselves and wrong together.
 func (l *loader) check() {
+	l.followListen()
 	l.checkListeners()
 	l.checkURL()
 	l.checkValidation()
@@ -32,6 +33,17 @@ func (l *loader) check() {
 // mistake adds a problem where key was set.
 func (l *loader) mistake(key, format string, args ...any) {
 	l.add(l.config.at(key), key, format, args...)
+}
+
+// followListen has the plain listener be where the other is, unless somebody
+// said otherwise: whoever verifies the server's certificates asks there.
+func (l *loader) followListen() {
+	const key = "http_listen"
+	host, _, err := net.SplitHostPort(l.config.Listen)
+	_, port, _ := net.SplitHostPort(l.config.HTTPListen)
+	if err == nil && l.config.at(key).kind == fromDefault {
+		l.config.HTTPListen = net.JoinHostPort(host, port)
+	}
 }
 
 // checkListeners refuses two listeners on one address.
@@ -71,8 +83,8 @@ func (l *loader) checkURL() {
 	if err == nil && port != "0" && c.ExternalURL == "" && c.BaseURL("https", c.Listen) == "" {
 		l.mistake("listen", "%s is all addresses, so clients can't be told one; set names or external_url", c.Listen)
 	}
-	if _, port, _ := net.SplitHostPort(c.HTTPListen); port != "0" && c.HTTPURL == "" && c.BaseURL("http", c.HTTPListen) == "" {
-		l.warn("http_url", "without it, and without http_listen or names that it could follow from, certificates won't say where to find out whether they are revoked")
+	if _, port, _ := net.SplitHostPort(c.HTTPListen); port != "0" && cmp.Or(c.HTTPURL, c.PlainURL(c.HTTPListen)) == "" {
+		l.warn("http_url", "it is not set, and does not follow from http_listen and names, so certificates won't say where to find out whether they are revoked")
 	}
 }
 
@@ -186,6 +198,22 @@ func (c *Config) ServerNames() []identifier.Identifier {
 		}
 	}
 	return identifier.Normalize(ids)
+}
+
+// PlainURL is BaseURL for a plain HTTP listener. It is "" also when that is on
+// loopback and the server's name is not: then others would not reach it by it.
+func (c *Config) PlainURL(address string) string {
+	base := c.BaseURL("http", address)
+	host, _, _ := net.SplitHostPort(address)
+	if isLoopback(host) && !isLoopback(hostOf(base)) {
+		return ""
+	}
+	return base
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // LastingHTTPURL is HTTPURL when the operator has named the server, and else "":

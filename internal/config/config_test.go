@@ -94,7 +94,7 @@ func TestParse(t *testing.T) {
 	settings := c.byKey()
 	for key, want := range map[string]Setting{
 		"listen":                                  {Value: "ca.corp:443", Source: "chancery.yaml:2", Restart: true},
-		"http_listen":                             {Value: "127.0.0.1:9480", Source: "default", Restart: true},
+		"http_listen":                             {Value: "ca.corp:9480", Source: "default", Restart: true},
 		"names":                                   {Value: "ca.corp,10.0.0.1,fe80::1", Source: "chancery.yaml:3"},
 		"external_url":                            {Value: "https://ca.corp", Source: "default"},
 		"former_urls":                             {Value: "https://old.corp", Source: "chancery.yaml:4"},
@@ -288,15 +288,17 @@ func TestReloadKeepsURLsOfListener(t *testing.T) {
 }
 
 func TestURLsAndNames(t *testing.T) {
-	for _, test := range []struct{ set, external, names string }{
-		{"", "https://127.0.0.1:9443", "ip:127.0.0.1"},
-		{"listen=[::1]:443 http_listen=[::1]:80", "https://[::1]", "ip:::1"},
-		{"listen=:9443 names=Ca.corp,10.0.0.1", "https://ca.corp:9443", "dns:ca.corp ip:10.0.0.1"},
-		{"listen=0.0.0.0:9443 external_url=https://CA.corp/", "https://ca.corp", "dns:ca.corp"},
-		{"listen=10.0.0.1:1 http_listen=10.0.0.2:2", "https://10.0.0.1:1", "ip:10.0.0.1"},
-		{"listen=[::]:1 names=fd00::1 http_listen=", "https://[fd00::1]:1", "ip:fd00::1"},
-		{"listen=127.0.0.1:0 http_listen=127.0.0.1:0", "", "ip:127.0.0.1"},
-		{"external_url=https://a.corp:8443 ", "https://a.corp:8443", "dns:a.corp ip:127.0.0.1"},
+	for _, test := range []struct{ set, external, plain, names string }{
+		{"", "https://127.0.0.1:9443", "http://127.0.0.1:9480", "ip:127.0.0.1"},
+		{"listen=[::1]:443 http_listen=[::1]:80", "https://[::1]", "http://[::1]", "ip:::1"},
+		{"listen=:9443 names=Ca.corp,10.0.0.1", "https://ca.corp:9443", "http://ca.corp:9480", "dns:ca.corp ip:10.0.0.1"},
+		{"listen=0.0.0.0:9443 external_url=https://CA.corp/", "https://ca.corp", "http://ca.corp:9480", "dns:ca.corp"},
+		{"listen=10.0.0.1:1 http_listen=10.0.0.2:2", "https://10.0.0.1:1", "http://10.0.0.2:2", "ip:10.0.0.1"},
+		{"listen=[::]:1 names=fd00::1 http_listen=", "https://[fd00::1]:1", "", "ip:fd00::1"},
+		{"listen=127.0.0.1:0 http_listen=127.0.0.1:0", "", "", "ip:127.0.0.1"},
+		{"external_url=https://a.corp:8443 ", "https://a.corp:8443", "", "dns:a.corp ip:127.0.0.1"},
+		{"listen=:443 names=a.corp http_listen=127.0.0.1:80", "https://a.corp", "", "dns:a.corp"},
+		{"listen=:443 names=a.corp http_listen= http_url=http://CRL.corp:80/", "https://a.corp", "http://crl.corp", "dns:a.corp"},
 	} {
 		c, err := Load(LoadOptions{Dir: t.TempDir(), Set: strings.Fields(test.set)})
 		if err != nil {
@@ -304,8 +306,8 @@ func TestURLsAndNames(t *testing.T) {
 			continue
 		}
 		names := fields(c.ServerNames())
-		if c.ExternalURL != test.external || names != test.names {
-			t.Errorf("%s: %s, %s", test.set, c.ExternalURL, names)
+		if c.ExternalURL != test.external || c.HTTPURL != test.plain || names != test.names {
+			t.Errorf("%s: %s, %s, %s", test.set, c.ExternalURL, c.HTTPURL, names)
 		}
 	}
 	c := &Config{}
@@ -326,6 +328,25 @@ func writeFile(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestRevocationIsWarnedOf(t *testing.T) {
+	for set, warned := range map[string]bool{
+		"":                                    false,
+		"listen=:1 names=a.corp":              false,
+		"http_listen=":                        true,
+		"names=a.corp":                        true, // on loopback
+		"http_listen= http_url=http://a.corp": false,
+		"http_listen=127.0.0.1:0":             false, // known later
+	} {
+		c, err := Load(LoadOptions{Dir: t.TempDir(), Set: strings.Fields(set)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(c.Warnings) == 1 && strings.Contains(c.Warnings[0].Error(), "http_url"); got != warned {
+			t.Errorf("%s: %v", set, c.Warnings)
+		}
 	}
 }
 

@@ -70,7 +70,7 @@ func (c *Config) followListeners(started *Config) {
 		c.ExternalURL = cmp.Or(c.BaseURL("https", started.Listen), started.ExternalURL)
 	}
 	if c.derivedHTTP {
-		c.HTTPURL = c.BaseURL("http", started.HTTPListen)
+		c.HTTPURL = c.PlainURL(started.HTTPListen)
 	}
 }
 
@@ -124,7 +124,7 @@ func (c *Config) complete() {
 		c.Store.Path = filepath.Join(c.Dir, c.Store.Path)
 	}
 	if c.derivedHTTP = c.HTTPURL == ""; c.derivedHTTP {
-		c.HTTPURL = c.BaseURL("http", c.HTTPListen)
+		c.HTTPURL = c.PlainURL(c.HTTPListen)
 	}
 	if c.derivedURL = c.ExternalURL == ""; c.derivedURL {
 		c.ExternalURL = c.BaseURL("https", c.Listen)

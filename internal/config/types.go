@@ -25,7 +25,7 @@ type Config struct {
 	// Where the HTTPS server listens, HOST:PORT. Without HOST, or with 0.0.0.0 or [::], on all addresses; then set names or external_url.
 	Listen string `yaml:"listen" default:"127.0.0.1:9443" is:"address" restart:"yes"`
 
-	// Where the plain HTTP server listens, for revocation lists, OCSP and the certificates of the CA itself. Empty for none.
+	// Where the plain HTTP server listens, for revocation lists, OCSP and the certificates of the CA itself; port 9480 where the HTTPS server listens unless set. Empty for none.
 	HTTPListen string `yaml:"http_listen" default:"127.0.0.1:9480" is:"address" optional:"yes" restart:"yes"`
 
 	// Where Prometheus metrics are served, at /metrics. Empty for nowhere.
@@ -37,7 +37,7 @@ type Config struct {
 	// The server as clients reach it, https://HOST[:PORT]. It is part of every URL given out, so choose it for good. Empty for https:// and the first of names, or else listen.
 	ExternalURL string `yaml:"external_url" is:"https" optional:"yes"`
 
-	// The plain HTTP server as relying parties reach it, http://HOST[:PORT]. Certificates say by it where to find out whether they are revoked. Empty for http:// and the first of names, or else http_listen.
+	// The plain HTTP server as relying parties reach it, http://HOST[:PORT]. Certificates say by it where to find out whether they are revoked. Empty for http:// and the first of names, or else http_listen, unless that is on loopback and the name is not.
 	HTTPURL string `yaml:"http_url" is:"http" optional:"yes"`
 
 	// What external_url was before, so that clients may go on with the URLs they were given.

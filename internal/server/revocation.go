@@ -67,7 +67,7 @@ func (s *Server) httpURLOf(c *config.Config) string {
 	if c.HTTPURL != "" || s.listeners.http == nil {
 		return c.HTTPURL
 	}
-	return c.BaseURL("http", s.listeners.http.Addr().String())
+	return c.PlainURL(s.listeners.http.Addr().String())
 }
 
 // reconfigureRevocation puts what a reload has brought in force.
