@@ -267,8 +267,13 @@ func TestOrdersAndAccounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := f.overSocket(t)
-	if list := collect(t, client.Orders(t.Context(), "acc1", 0)); len(list) != 1 || list[0].Status != "invalid" {
+	if list := collect(t, client.Orders(t.Context(), admin.OrderQuery{Account: "acc1", Status: "invalid", Name: "A.corp", Profile: "tls-server"}, 0)); len(list) != 1 || list[0].Status != "invalid" {
 		t.Errorf("orders: %+v", list)
+	}
+	for _, none := range []admin.OrderQuery{{Account: "acc2"}, {Status: "valid"}, {Name: "b.corp"}, {Profile: "other"}} {
+		if list := collect(t, client.Orders(t.Context(), none, 1)); len(list) != 0 {
+			t.Errorf("%+v: %+v", none, list)
+		}
 	}
 	shown, err := client.Order(t.Context(), "o1")
 	if err != nil || len(shown.Authorizations) != 1 || len(shown.Authorizations[0].Attempts) != 1 {
@@ -290,7 +295,7 @@ func TestOrdersAndAccounts(t *testing.T) {
 	refusal(t, err, http.StatusConflict, "already closed")
 	_, err = client.DeactivateAccount(t.Context(), "acc2")
 	refusal(t, err, http.StatusNotFound, "no account")
-	if list := collect(t, client.Accounts(t.Context(), "", 0)); len(list) != 1 || list[0].Contact[0] != "mailto:a@corp" {
+	if list := collect(t, client.Accounts(t.Context(), admin.AccountQuery{Contact: "A@", Status: "revoked"}, 0)); len(list) != 1 || list[0].Contact[0] != "mailto:a@corp" {
 		t.Errorf("accounts: %+v", list)
 	}
 }
@@ -307,7 +312,7 @@ func TestBindings(t *testing.T) {
 	}
 	_, err = client.CreateBinding(t.Context(), admin.NewBinding{Expires: epoch})
 	refusal(t, err, http.StatusBadRequest, "past")
-	list := collect(t, client.Bindings(t.Context()))
+	list := collect(t, client.Bindings(t.Context(), admin.BindingQuery{Name: "team a", Status: "valid"}))
 	if len(list) != 1 || list[0].HMAC != "" || list[0].Status != "valid" || !list[0].SingleUse || list[0].Name != "team a" {
 		t.Errorf("listed %+v", list)
 	}

@@ -158,15 +158,28 @@ func (a *api) updateBinding(r *http.Request) (any, error) {
 	return viewBinding(&binding, now), nil
 }
 
+// BindingQuery selects keys; the zero value selects all.
+type BindingQuery struct {
+	Status string `json:"status,omitempty"` // valid, used, expired or revoked
+	Name   string `json:"name,omitempty"`   // with this name
+}
+
 func (a *api) listBindings(r *http.Request) (any, error) {
+	if err := onlyParameters(r, "status", "name", "limit"); err != nil {
+		return nil, err
+	}
+	status, name := r.FormValue("status"), r.FormValue("name")
 	found, err := a.Store.ListBindings(r.Context())
 	if err != nil {
 		return nil, failure.Wrap("list EAB keys", err)
 	}
-	list, now := page[Binding]{Items: make([]Binding, len(found))}, a.Now()
+	list, now := page[Binding]{Items: []Binding{}}, a.Now()
 	for i := range found {
 		found[i].Secret = nil
-		list.Items[i] = viewBinding(&found[i], now)
+		view := viewBinding(&found[i], now)
+		if (status == "" || status == view.Status) && (name == "" || name == view.Name) {
+			list.Items = append(list.Items, view)
+		}
 	}
 	return list, nil
 }

@@ -105,11 +105,14 @@ func (c *Client) RevokeCertificate(ctx context.Context, serial, reason string) (
 	return call[Certificate](ctx, c, http.MethodPost, "/certificates/"+url.PathEscape(serial)+"/revoke", revocation{reason})
 }
 
-// Orders lists orders, newest first; account "" means everybody's.
-func (c *Client) Orders(ctx context.Context, account string, max int) iter.Seq2[Order, error] {
-	query := url.Values{}
-	set(query, "account", account)
-	return pages[Order](ctx, c, "/orders", query, max)
+// Orders lists orders, newest first.
+func (c *Client) Orders(ctx context.Context, query OrderQuery, max int) iter.Seq2[Order, error] {
+	values := url.Values{}
+	set(values, "account", query.Account)
+	set(values, "status", query.Status)
+	set(values, "name", query.Name)
+	set(values, "profile", query.Profile)
+	return pages[Order](ctx, c, "/orders", values, max)
 }
 
 // Order returns one order with its authorizations and their transcripts.
@@ -117,12 +120,13 @@ func (c *Client) Order(ctx context.Context, id string) (Order, error) {
 	return call[Order](ctx, c, http.MethodGet, "/orders/"+url.PathEscape(id), nil)
 }
 
-// Accounts lists accounts, newest first; eab "" means all, a key identifier
-// those that were made with it.
-func (c *Client) Accounts(ctx context.Context, eab string, max int) iter.Seq2[Account, error] {
-	query := url.Values{}
-	set(query, "eab", eab)
-	return pages[Account](ctx, c, "/accounts", query, max)
+// Accounts lists accounts, newest first.
+func (c *Client) Accounts(ctx context.Context, query AccountQuery, max int) iter.Seq2[Account, error] {
+	values := url.Values{}
+	set(values, "eab", query.EAB)
+	set(values, "status", query.Status)
+	set(values, "contact", query.Contact)
+	return pages[Account](ctx, c, "/accounts", values, max)
 }
 
 // Account returns one account.
@@ -136,8 +140,11 @@ func (c *Client) DeactivateAccount(ctx context.Context, id string) (Account, err
 }
 
 // Bindings lists the keys for external account binding, newest first.
-func (c *Client) Bindings(ctx context.Context) iter.Seq2[Binding, error] {
-	return pages[Binding](ctx, c, "/eab", url.Values{}, 0)
+func (c *Client) Bindings(ctx context.Context, query BindingQuery) iter.Seq2[Binding, error] {
+	values := url.Values{}
+	set(values, "status", query.Status)
+	set(values, "name", query.Name)
+	return pages[Binding](ctx, c, "/eab", values, 0)
 }
 
 // CreateBinding makes a key. Its HMAC is in this answer and in no other.
@@ -245,13 +252,15 @@ func call[T any](ctx context.Context, c *Client, method, path string, body any) 
 	return result, nil
 }
 
+const fewMore = 100
+
 // pages walks a listing page by page. The error, if any, comes last.
 func pages[T any](ctx context.Context, c *Client, path string, query url.Values, max int) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		for seen := 0; ; {
-			if max > 0 {
-				query.Set("limit", strconv.Itoa(min(max-seen, maxPage)))
+			if max > 0 { // a few more where not all that is looked at is selected
+				query.Set("limit", strconv.Itoa(min(max-seen+fewMore, maxPage)))
 			}
 			list, err := call[page[T]](ctx, c, http.MethodGet, path+"?"+query.Encode(), nil)
 			if err != nil {
@@ -260,11 +269,11 @@ func pages[T any](ctx context.Context, c *Client, path string, query url.Values,
 			}
 			for _, item := range list.Items {
 				seen++
-				if !yield(item, nil) {
+				if !yield(item, nil) || seen == max {
 					return
 				}
 			}
-			if list.Next == "" || max > 0 && seen >= max {
+			if list.Next == "" {
 				return
 			}
 			query.Set("after", list.Next)

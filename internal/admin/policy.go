@@ -111,19 +111,10 @@ func accountFailure(id string, err error) error {
 
 // parseName reads a name as people write it.
 func parseName(text string) (identifier.Identifier, error) {
-	kind, value, found := strings.Cut(text, ":")
-	if found {
-		switch typ := identifier.Type(kind); typ {
-		case "ssh":
-			return identifier.Identifier{Type: typ, Value: value}, nil
-		case identifier.DNS, identifier.IP, identifier.Email, identifier.URI:
-			return identifier.ParseLoose(typ, value)
-		}
+	if principal, found := strings.CutPrefix(text, "ssh:"); found {
+		return identifier.Identifier{Type: "ssh", Value: principal}, nil
 	}
-	if name, err := identifier.Guess(text); err == nil {
-		return name, nil
-	}
-	return identifier.ParseLoose(identifier.DNS, text)
+	return identifier.ParseText(text)
 }
 
 // grantNamed finds a key by its identifier or, when no other has it, its name.

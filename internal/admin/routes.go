@@ -38,11 +38,11 @@ type (
 		paging
 	}
 	orderPaging struct {
-		Account string `json:"account,omitempty"`
+		OrderQuery
 		paging
 	}
 	accountPaging struct {
-		EAB string `json:"eab,omitempty"`
+		AccountQuery
 		paging
 	}
 	exportFormat struct {
@@ -131,7 +131,7 @@ func (a *api) acmeRoutes() []route {
 		post("/accounts/{id}/deactivate", Operator, "Close an account for good",
 			nil, Account{}, endpoint(a.closeAccount)),
 		get("/eab", Viewer, "List the keys for external account binding, without their secrets",
-			nil, page[Binding]{}, endpoint(a.listBindings)),
+			BindingQuery{}, page[Binding]{}, endpoint(a.listBindings)),
 		post("/eab", Operator, "Make a key; this answer is the only one with its secret",
 			NewBinding{}, Binding{}, endpoint(a.createBinding)),
 		get("/eab/{kid}", Viewer, "Show a key and what it grants",

@@ -15,7 +15,7 @@ func newAccounts(a *app) *cobra.Command {
 }
 
 func newAccountsList(a *app) *cobra.Command {
-	var eab string
+	var query admin.AccountQuery
 	var asJSON bool
 	var limit int
 	cmd := &cobra.Command{
@@ -24,7 +24,7 @@ func newAccountsList(a *app) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
-				found := c.Accounts(cmd.Context(), eab, limit)
+				found := c.Accounts(cmd.Context(), query, limit)
 				if asJSON {
 					return printArray(a.Out, found)
 				}
@@ -34,7 +34,9 @@ func newAccountsList(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&eab, "eab", "", "only those made with this EAB key")
+	cmd.Flags().StringVar(&query.EAB, "eab", "", "only those made with this EAB key")
+	cmd.Flags().StringVar(&query.Status, "status", "", "only with this status: valid, deactivated or revoked")
+	cmd.Flags().StringVar(&query.Contact, "contact", "", "only with this text in a contact")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 for all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd

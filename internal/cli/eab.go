@@ -59,6 +59,7 @@ Patterns are a.corp (the name itself), *.corp (one label more, *.corp included),
 }
 
 func newEABList(a *app) *cobra.Command {
+	var query admin.BindingQuery
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -66,7 +67,7 @@ func newEABList(a *app) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
-				found := c.Bindings(cmd.Context())
+				found := c.Bindings(cmd.Context(), query)
 				if asJSON {
 					return printArray(a.Out, found)
 				}
@@ -76,6 +77,8 @@ func newEABList(a *app) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().StringVar(&query.Status, "status", "", "only with this status: valid, used, expired or revoked")
+	cmd.Flags().StringVar(&query.Name, "name", "", "only with this name")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd
 }

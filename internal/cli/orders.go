@@ -16,7 +16,7 @@ func newOrders(a *app) *cobra.Command {
 }
 
 func newOrdersList(a *app) *cobra.Command {
-	var account string
+	var query admin.OrderQuery
 	var asJSON bool
 	var limit int
 	cmd := &cobra.Command{
@@ -25,7 +25,8 @@ func newOrdersList(a *app) *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
-				found := c.Orders(cmd.Context(), idOf(account), limit)
+				query.Account = idOf(query.Account)
+				found := c.Orders(cmd.Context(), query, limit)
 				if asJSON {
 					return printArray(a.Out, found)
 				}
@@ -35,7 +36,10 @@ func newOrdersList(a *app) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&account, "account", "", "only this account's")
+	cmd.Flags().StringVar(&query.Account, "account", "", "only this account's")
+	cmd.Flags().StringVar(&query.Status, "status", "", "only with this status: pending, ready, processing, valid or invalid")
+	cmd.Flags().StringVar(&query.Name, "name", "", "only with this name")
+	cmd.Flags().StringVar(&query.Profile, "profile", "", "only of this profile")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many; 0 for all")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd
