@@ -69,8 +69,7 @@ func TestOperating(t *testing.T) {
 		},
 		{
 			command: "curl -s http://ca.corp.example:9480/crl/ROOT.crl | openssl crl -inform DER -out root-crl.pem",
-			change:  []string{"ca.corp.example:9480", plain},
-			prepare: func() []string { return []string{"ROOT", p.keyID(t, "root.pem")} },
+			change:  []string{"ca.corp.example:9480", plain}, prepare: func() []string { return []string{"ROOT", p.keyID(t, "root.pem")} },
 		},
 		{command: "cat issuer-crl.pem root-crl.pem > crl.pem"},
 		{command: "chancery root crl --dir /var/lib/chancery", change: lib, want: "Good until"},
