@@ -123,11 +123,10 @@ func (r *Responder) respond(ctx context.Context, der []byte) response {
 	}
 	cacheable := request.nonce == nil && len(request.asked) == 1
 	key := answerKey{to.issuer.ID(), string(request.asked[0].raw)}
-	now := r.deps.Now().UTC().Truncate(time.Second)
 	if held := r.answers.get(key, r.deps.Now()); cacheable && held != nil {
 		return response{held, true}
 	}
-	made, err := r.make(ctx, to, request, now)
+	made, err := r.answer(ctx, to, request)
 	if err != nil {
 		r.deps.Log.WarnContext(ctx, "couldn't answer an OCSP request", "issuer", to.issuer.ID(), "error", err)
 		return unsigned(ocspTryLater)
@@ -165,25 +164,22 @@ type madeAnswer struct {
 // can be issued at any time.
 const unknownLifetime = time.Minute
 
-func (r *Responder) make(ctx context.Context, to *responding, request *ocspRequest, now time.Time) (madeAnswer, error) {
+// answer asks the inventory and signs what it says.
+func (r *Responder) answer(ctx context.Context, to *responding, request *ocspRequest) (madeAnswer, error) {
 	made := madeAnswer{keep: true, epoch: r.answers.epochNow()}
 	signer, err := r.signer(ctx, to)
 	if err != nil {
 		return made, err
 	}
+	now, ends := r.deps.Now().UTC().Truncate(time.Second), signer.notAfter.UTC()
 	answer := answer{keyHash: signer.keyHash, now: now, nonce: request.nonce}
-	ends := signer.notAfter.UTC()
 	for i := range request.asked {
 		verdict, err := r.verdict(ctx, to.issuer.ID(), &request.asked[i], now)
 		if err != nil {
 			return made, err
 		}
-		if verdict.nextUpdate.After(signer.notAfter) {
-			verdict.nextUpdate = signer.notAfter.UTC()
-		}
-		if verdict.nextUpdate.Before(ends) {
-			ends = verdict.nextUpdate
-		}
+		verdict.nextUpdate = earlier(verdict.nextUpdate, signer.notAfter.UTC())
+		ends = earlier(ends, verdict.nextUpdate)
 		made.keep = made.keep && verdict.known
 		answer.verdicts = append(answer.verdicts, verdict)
 	}
@@ -198,6 +194,13 @@ func (r *Responder) make(ctx context.Context, to *responding, request *ocspReque
 	der, err := assembleAnswer(data, signer.algorithm, signature, signer.certificate)
 	made.Document = newDocument(ocspType, der, now, ends)
 	return made, err
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // verdict asks the inventory. A serial that is not in it was not issued here.
