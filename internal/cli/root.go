@@ -99,7 +99,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetFlagErrorFunc(localOnly)
 	root.AddCommand(
 		newUp(a), newInit(a), newServe(a), newConfig(a), newProfile(a), newIssuer(a), newRootGroup(a),
-		newRestore(a), newVersion(a), newCertCommand(a), newToken(a), newCSR(a), newTrust(a),
+		newRestore(a), newVersion(a), newCertCommand(a), newToken(a), newCSR(a), newTrust(a), newBench(a),
 	)
 	root.AddCommand(a.reaching(
 		newCerts(a), newServices(a), newIncident(a), newOrders(a), newAccounts(a), newEAB(a), newPolicy(a), newLimits(a),
