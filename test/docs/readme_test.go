@@ -2,6 +2,7 @@ package docs
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 )
 
@@ -11,7 +12,7 @@ func TestReadme(t *testing.T) {
 	p := newPlace(t)
 	here := p.address + ":9443"
 	port := freePort(t)
-	follow(t, p, "README.md", append(firstCertificate(here, port), afterwards(t, p, port)...))
+	follow(t, p, "README.md", slices.Concat(firstCertificate(here, port), byToken(here), afterwards(t, p, port)))
 }
 
 // firstCertificate is everything up to the certificates of other clients.
@@ -46,14 +47,31 @@ func firstCertificate(here, port string) []step {
 	}
 }
 
+// byToken gets a certificate by a token, with the server that still runs.
+func byToken(here string) []step {
+	const address = "127.0.0.1:9443"
+	return []step{
+		{command: "chancery provisioner create deploy --type jwk --out deploy.jwk", want: "deploy.jwk"},
+		{
+			command: "chancery token --key deploy.jwk --provisioner deploy --server https://127.0.0.1:9443 --root chancery-ca/root.pem --san web.corp.example --san uri:spiffe://corp.example/web > token",
+			change:  []string{address, here},
+		},
+		{
+			command: "chancery cert issue --token - --server https://127.0.0.1:9443 --root chancery-ca/root.pem --out web < token",
+			change:  []string{address, here}, want: "web.corp.example",
+		},
+		{command: "chancery cert renew web", change: []string{"renew web", "renew web --force"}, want: "renewed"},
+	}
+}
+
 // afterwards is what the README does with what was issued, and a CA on a server.
 func afterwards(t *testing.T, p *place, port string) []step {
 	var order, serial string
 	return []step{
 		{command: "chancery certs list", want: "localhost"},
 		{
-			command: "chancery certs list --name app.corp.example --expires-before 30d --json",
-			change:  []string{"app.corp.example", "localhost", "30d", "100d"}, want: `"serial"`,
+			command: "chancery certs list --name '**.corp.example' --expires-before 30d --json",
+			change:  []string{"'**.corp.example'", "localhost", "30d", "100d"}, want: `"serial"`,
 			check: func(out string) {
 				var list []struct{ Serial, Order string }
 				if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) < 2 {
@@ -66,15 +84,20 @@ func afterwards(t *testing.T, p *place, port string) []step {
 				}
 			},
 		},
+		{command: "chancery services list --unhealthy", change: []string{" --unhealthy", ""}, want: "web.corp.example"},
 		{
 			command: "chancery orders show ID", prepare: func() []string { return []string{"ID", order} },
 			want: "connect localhost at 127.0.0.1:" + port,
 		},
 		{
+			command: "chancery certs revoke --name '*.old.corp.example' --dry-run", change: []string{"*.old.corp.example", "*.corp.example"},
+			want: "web.corp.example",
+		},
+		{
 			command: "chancery cert revoke SERIAL --reason keyCompromise", prepare: func() []string { return []string{"SERIAL", serial} },
 			want: "revoked",
 		},
-		{command: "chancery accounts list", want: "valid"},
+		{command: "chancery incident open --profile tls-server --explanation https://wiki.corp.example/7", want: "incident"},
 		{command: "chancery backup ca.tar", want: "ca.tar"},
 		{
 			command: "chancery init --dir /var/lib/chancery --name ca.corp.example --permit corp.example,10.0.0.0/8 --set listen=0.0.0.0:443",
