@@ -180,14 +180,14 @@ func (a *app) showRootList(view rootListView, asJSON bool) error {
 	)
 }
 
-// rootListURL is where relying parties will find the root's revocation list;
-// nil when that can't be said for years to come.
+// rootListURL is where relying parties will find the root's revocation list; nil
+// when leaves don't say either where theirs is. One that checks the whole chain
+// refuses leaves with lists below an intermediate without.
 func rootListURL(c *config.Config) hierarchy.RootListURL {
-	base := c.LastingHTTPURL()
-	if base == "" {
+	if c.HTTPURL == "" {
 		return nil
 	}
 	return func(subjectKeyID []byte) string {
-		return revocation.ListURL(base, store.IssuerID(subjectKeyID), 0)
+		return revocation.ListURL(c.HTTPURL, store.IssuerID(subjectKeyID), 0)
 	}
 }

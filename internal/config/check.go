@@ -216,15 +216,6 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// LastingHTTPURL is HTTPURL when the operator has named the server, and else "":
-// what lives for years must not carry an address that was only there to try.
-func (c *Config) LastingHTTPURL() string {
-	if c.derivedHTTP && c.derivedURL && len(c.Names) == 0 {
-		return ""
-	}
-	return c.HTTPURL
-}
-
 func hostOf(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
