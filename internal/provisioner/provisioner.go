@@ -64,8 +64,8 @@ func (p *Provisioner) Verify(ctx context.Context, token string) (Identity, error
 	if err != nil {
 		return Identity{}, err
 	}
-	if len(identity.Subject) > maxSubject || strings.ContainsFunc(identity.Subject, unicode.IsControl) || !utf8.ValidString(identity.Subject) {
-		return Identity{}, malformed("the token's subject has more than %d octets, or control characters", maxSubject)
+	if len(identity.Subject) > maxSubject || strings.ContainsFunc(identity.Subject, isUnseen) || !utf8.ValidString(identity.Subject) {
+		return Identity{}, malformed("the token's subject has more than %d octets, or characters that can't be seen", maxSubject)
 	}
 	if len(p.names) > 0 {
 		if identity.Names, err = p.makeNames(identity.Claims); err != nil {
@@ -78,3 +78,7 @@ func (p *Provisioner) Verify(ctx context.Context, token string) (Identity, error
 	}
 	return identity, nil
 }
+
+// isUnseen reports whether a character could make a record read as another:
+// control characters, and those that turn or hide text.
+func isUnseen(r rune) bool { return !unicode.IsGraphic(r) }

@@ -165,10 +165,11 @@ func (s *Server) setAudiences(c *config.Config) {
 			bases = append(bases, ownURL(name, port))
 		}
 	}
-	slices.Sort(bases[1:])
 	var urls []string
-	for _, base := range slices.Compact(bases) {
-		urls = append(urls, base+"/api/v1/sign", base)
+	for _, base := range bases {
+		if !slices.Contains(urls, base) {
+			urls = append(urls, base+"/api/v1/sign", base)
+		}
 	}
 	s.tokens.audiences.Store(&urls)
 }

@@ -202,7 +202,8 @@ func TestBadTokensOfJWK(t *testing.T) {
 	list := append(badClaims(t, ci, good), badKeys(t, ci, other, good)...)
 	list = append(list,
 		bad{"long subject", ci.token(t, good().with(claims{"sub": strings.Repeat("x", 256)})), http.StatusBadRequest, "malformed", "subject has more than 255 octets"},
-		bad{"subject of lines", ci.token(t, good().with(claims{"sub": "a\nb"})), http.StatusBadRequest, "malformed", "control characters"},
+		bad{"subject that turns the line around", ci.token(t, good().with(claims{"sub": "a\u202eb"})), http.StatusBadRequest, "malformed", "characters that can't be seen"},
+		bad{"subject of lines", ci.token(t, good().with(claims{"sub": "a\nb"})), http.StatusBadRequest, "malformed", "characters that can't be seen"},
 		bad{"provisioner of another", ci.token(t, good().with(claims{"iss": "other"})), http.StatusForbidden, "unauthorized", ci.kid})
 	refuseAll(t, ca, list, func() string { return ci.token(t, good()) })
 

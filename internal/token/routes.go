@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	strict "github.com/go-jose/go-jose/v4/json"
+
 	"chancery/internal/openapi"
 )
 
@@ -128,13 +130,12 @@ func encode(result any) ([]byte, error) {
 }
 
 // decode reads a request's body: one JSON object, without members that are not
-// known, so that what was misspelled is not passed over.
+// known, so that what was misspelled is not passed over, and none twice, for
+// readers disagree on which of the two counts.
 func decode(r *http.Request, value any) error {
-	decoder := json.NewDecoder(r.Body)
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(value)
-	if err == nil && decoder.More() {
-		err = errors.New("something follows the object")
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = unmarshal(body, value)
 	}
 	switch _, large := errors.AsType[*http.MaxBytesError](err); {
 	case large:
@@ -143,6 +144,22 @@ func decode(r *http.Request, value any) error {
 		return newProblem(malformed, "the request has no body; a JSON object is expected")
 	case err != nil:
 		return newProblem(malformed, fmt.Sprintf("the request's body can't be read: %.200v", err)).because(err)
+	}
+	return nil
+}
+
+func unmarshal(body []byte, value any) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(value); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("something follows the object")
+	}
+	var once map[string]any
+	if strict.Unmarshal(body, &once) != nil {
+		return errors.New("a member is not as expected, or one is there twice")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -193,4 +194,21 @@ func TestRenewOverGenerations(t *testing.T) {
 		t.Error("the old generation still signs")
 	}
 	call(t, show(successor, next), http.MethodPost, ca.BaseURL+"/api/v1/renew", token.RenewRequest{CSR: newCSR(t, key)}).issued(t)
+}
+
+// TestAudiencesAreToldOnce reads which URLs a token may be made out for.
+func TestAudiencesAreToldOnce(t *testing.T) {
+	t.Parallel()
+	ci := newSigner(t)
+	ca := start(t, jwkSpec(t, "ci", ci, ""), "former_urls=https://old.corp")
+	request := token.SignRequest{Token: ci.token(t, claimsFor(ca, "ci", "a.corp").with(claims{"aud": "https://new.corp"})), CSR: newCSR(t, newKey(t))}
+	problem := sign(t, ca, request).refused(t, http.StatusForbidden, "unauthorized", "https://old.corp/api/v1/sign or https://old.corp")
+	_, list, _ := strings.Cut(problem.Detail, "expected is ")
+	urls := strings.Split(list, " or ")
+	slices.Sort(urls)
+	if len(slices.Compact(slices.Clone(urls))) != len(urls) {
+		t.Errorf("expected are %v", urls)
+	}
+	request.Token = ci.token(t, claimsFor(ca, "ci", "a.corp").with(claims{"aud": "https://old.corp"}))
+	sign(t, ca, request).issued(t)
 }

@@ -151,3 +151,21 @@ func TestReadingIsForAll(t *testing.T) {
 		t.Errorf("the window is %+v", window)
 	}
 }
+
+// TestBodiesAreReadOneWay sends bodies that readers could take for different
+// requests.
+func TestBodiesAreReadOneWay(t *testing.T) {
+	t.Parallel()
+	ci := newSigner(t)
+	ca := start(t, jwkSpec(t, "ci", ci, ""))
+	good := text(t, token.SignRequest{Token: ci.token(t, claimsFor(ca, "ci", "a.corp")), CSR: newCSR(t, newKey(t))})
+	for body, says := range map[string]string{
+		`{"token":"x",` + good[1:]: "one is there twice",
+		good + "}":                 "something follows the object",
+		good + " {}":               "something follows the object",
+		good + "x":                 "something follows the object",
+	} {
+		call(t, ca.HTTP, http.MethodPost, ca.BaseURL+"/api/v1/sign", body).refused(t, http.StatusBadRequest, "malformed", says)
+	}
+	call(t, ca.HTTP, http.MethodPost, ca.BaseURL+"/api/v1/sign", good+"\n").issued(t)
+}
