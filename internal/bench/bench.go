@@ -79,24 +79,29 @@ func (c *Config) Check() error {
 	case err != nil:
 		return err
 	}
-	return c.checkChallenge(names.network.IsValid())
+	return c.checkChallenge(names)
 }
 
-func (c *Config) checkChallenge(addresses bool) error {
+func (c *Config) checkChallenge(names *namer) error {
+	atOnce := c.Names
 	switch c.Challenge {
-	case HTTP01, TLSALPN01:
-		return nil
+	case HTTP01:
+	case TLSALPN01:
+		atOnce *= c.Clients // what is shown for a name is for one order only
 	case DNS01:
 		switch {
 		case c.DNS == "":
 			return errors.New("dns-01 needs an address for the DNS server")
-		case addresses:
+		case names.network.IsValid():
 			return errors.New("addresses can't be proven by dns-01 (RFC 8738 §7)")
 		}
-		return nil
 	default:
 		return fmt.Errorf("there is no challenge type %q; choose %s, %s or %s", c.Challenge, HTTP01, DNS01, TLSALPN01)
 	}
+	if !names.enough(atOnce) {
+		return fmt.Errorf("%s has too few addresses: %d are in use at once", c.Domain, atOnce)
+	}
+	return nil
 }
 
 // Run makes the load and returns what was measured. When ctx is done it ends

@@ -3,7 +3,6 @@ package bench
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,8 +16,8 @@ import (
 type client struct {
 	*load
 	http     *http.Client
-	key      *ecdsa.PrivateKey // of its certificates
-	accounts []*account        // it works for them by turns
+	csrs     *requester
+	accounts []*account // it works for them by turns
 	turn     int
 	nonces   []string
 	usual    time.Duration // how long it last waited for an outcome
@@ -57,7 +56,7 @@ func (a *answer) problem(now time.Time) *problem {
 
 // retryAfter reads seconds or a date (RFC 9110 §10.2.3); 0 for neither.
 func retryAfter(text string, now time.Time) time.Duration {
-	if seconds, err := strconv.Atoi(text); err == nil && seconds > 0 {
+	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil && seconds > 0 {
 		return time.Duration(seconds) * time.Second
 	}
 	if date, err := http.ParseTime(text); err == nil {
@@ -108,8 +107,11 @@ func (c *client) nonce(ctx context.Context) (string, error) {
 	return nonce, nil
 }
 
+// maxAttempts is how often one request is sent.
+const maxAttempts = 20
+
 // post signs a payload and sends it; nil is POST-as-GET. What the server asks
-// to be sent again is sent again, as often as the deadline of ctx allows.
+// to be sent again is sent again, when the deadline of ctx allows.
 func (c *client) post(ctx context.Context, by *account, url string, payload any) (*answer, error) {
 	var content []byte
 	if payload != nil {
@@ -118,7 +120,7 @@ func (c *client) post(ctx context.Context, by *account, url string, payload any)
 			return nil, err
 		}
 	}
-	for {
+	for attempt := 1; ; attempt++ {
 		got, err := c.postOnce(ctx, by, url, content)
 		if err != nil {
 			return nil, err
@@ -128,7 +130,7 @@ func (c *client) post(ctx context.Context, by *account, url string, payload any)
 			return got, nil
 		}
 		wait, again := p.again()
-		if deadline, limited := ctx.Deadline(); !again || limited && c.Now().Add(wait).After(deadline) {
+		if deadline, limited := ctx.Deadline(); !again || attempt == maxAttempts || limited && c.Now().Add(wait).After(deadline) {
 			return nil, p
 		}
 		c.meter.retry()

@@ -24,25 +24,28 @@ func usualPaths() []string {
 
 // findDirectory reads the directory at the server's URL or, when there is
 // none, at a usual place below it.
-func (c *client) findDirectory(ctx context.Context) (directory, error) {
+func (c *client) findDirectory(ctx context.Context) error {
 	server, err := url.Parse(c.Server)
 	if err != nil {
-		return directory{}, fmt.Errorf("the server is no URL: %w", err)
+		return fmt.Errorf("the server is no URL: %w", err)
 	}
 	if server.Host == "" || server.Scheme != "https" && server.Scheme != "http" {
-		return directory{}, fmt.Errorf("the server %q is no URL that begins with https://", c.Server)
+		return fmt.Errorf("the server %q is no URL that begins with https://", c.Server)
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
 	base := strings.TrimSuffix(c.Server, "/")
 	for _, path := range append([]string{""}, usualPaths()...) {
 		found, err := c.readDirectory(ctx, base+path)
 		if err != nil {
-			return directory{}, fmt.Errorf("couldn't read the directory: %w", err)
+			return fmt.Errorf("couldn't read the directory: %w", err)
 		}
 		if found.NewNonce != "" && found.NewAccount != "" && found.NewOrder != "" {
-			return found, nil
+			c.load.directory = found
+			return nil
 		}
 	}
-	return directory{}, fmt.Errorf("couldn't find an ACME directory at %s, nor below it at %s", c.Server, strings.Join(usualPaths(), ", "))
+	return fmt.Errorf("couldn't find an ACME directory at %s, nor below it at %s", c.Server, strings.Join(usualPaths(), ", "))
 }
 
 // readDirectory returns an empty directory when what is there is none.

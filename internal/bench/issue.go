@@ -59,7 +59,7 @@ func (c *client) issue(ctx context.Context, ids []identifier.Identifier) error {
 	if err := c.prove(ctx, by, o.Authorizations); err != nil {
 		return err
 	}
-	csr, err := newRequest(c.Rand, c.key, ids)
+	csr, err := c.csrs.request(ids)
 	if err != nil {
 		return err
 	}

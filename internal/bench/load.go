@@ -51,10 +51,13 @@ func (l *load) prepare(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("couldn't make a key: %w", err)
 		}
-		l.clients = append(l.clients, &client{load: l, key: key, http: l.newHTTPClient()})
+		csrs, err := newRequester(l.Rand, key)
+		if err != nil {
+			return err
+		}
+		l.clients = append(l.clients, &client{load: l, csrs: csrs, http: l.newHTTPClient()})
 	}
-	var err error
-	if l.directory, err = l.clients[0].findDirectory(ctx); err != nil {
+	if err := l.clients[0].findDirectory(ctx); err != nil {
 		return err
 	}
 	work, ctx := errgroup.WithContext(ctx)
@@ -80,8 +83,6 @@ func (l *load) newHTTPClient() *http.Client {
 
 // prepare registers the accounts number, number+Clients and so on.
 func (c *client) prepare(ctx context.Context, number int) error {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
 	for ; number < c.load.Accounts; number += c.Clients {
 		registered, err := c.register(ctx)
 		if err != nil {
@@ -89,6 +90,8 @@ func (c *client) prepare(ctx context.Context, number int) error {
 		}
 		c.accounts = append(c.accounts, registered)
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
 	nonce, err := c.nonce(ctx)
 	if err != nil {
 		return fmt.Errorf("couldn't get a nonce: %w", err)
@@ -99,6 +102,8 @@ func (c *client) prepare(ctx context.Context, number int) error {
 
 // register makes an account (RFC 8555 §7.3).
 func (c *client) register(ctx context.Context) (*account, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
 	made, err := newAccount(c.Rand)
 	if err != nil {
 		return nil, err

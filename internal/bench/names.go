@@ -47,14 +47,9 @@ func (n *namer) of(order int) []identifier.Identifier {
 	return ids
 }
 
-// address is the number-th of this run. The first and the last of an IPv4
-// network are left out, for they stand for the network and for all in it.
+// address is the number-th of this run.
 func (n *namer) address(number uint64) netip.Addr {
-	bits := n.network.Addr().BitLen() - n.network.Bits()
-	first, size := uint64(0), uint64(1)<<min(bits, 48)
-	if n.network.Addr().Is4() && bits > 1 {
-		first, size = 1, size-2
-	}
+	first, size := n.addresses()
 	offset := first + (n.run+number)%size
 	octets := n.network.Addr().AsSlice()
 	for i := len(octets) - 1; offset > 0; i-- {
@@ -63,4 +58,23 @@ func (n *namer) address(number uint64) netip.Addr {
 	}
 	addr, _ := netip.AddrFromSlice(octets) // of the length it came with
 	return addr
+}
+
+// addresses is which of the network's are used. The first and the last of an
+// IPv4 network are left out: they stand for the network and for all in it.
+func (n *namer) addresses() (first, size uint64) {
+	bits := n.network.Addr().BitLen() - n.network.Bits()
+	if n.network.Addr().Is4() && bits > 1 {
+		return 1, uint64(1)<<bits - 2
+	}
+	return 0, uint64(1) << min(bits, 48)
+}
+
+// enough reports whether so many different names can be made at once.
+func (n *namer) enough(count int) bool {
+	if !n.network.IsValid() {
+		return true
+	}
+	_, size := n.addresses()
+	return uint64(count) <= size
 }

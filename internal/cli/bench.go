@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -123,6 +123,7 @@ func (f *benchFlags) resolve(cmd *cobra.Command) error {
 // bench makes the load and prints what was measured.
 func (a *app) bench(cmd *cobra.Command, f *benchFlags) error {
 	f.UserAgent, f.Now, f.Rand = "chancery/"+versionText(), time.Now, rand.Reader
+	tuneCollector(a.Environ)
 	live := isTerminal(a.Err) && !f.asJSON
 	if live {
 		f.Report = (&benchDisplay{out: a.Err}).show
@@ -215,7 +216,17 @@ func printFailures(w io.Writer, failures map[string]bench.Failure) error {
 	fmt.Fprintln(w, "\nfailures, each type with its first:")
 	var lines []string
 	for _, kind := range sortedKeys(failures) {
-		lines = append(lines, fmt.Sprintf("%d %s", failures[kind].Count, kind), cmp.Or(failures[kind].Example, "-"))
+		lines = append(lines, fmt.Sprintf("%d %s", failures[kind].Count, kind), printable(failures[kind].Example))
 	}
 	return printFields(w, lines...)
+}
+
+// printable replaces what a server could steer a terminal with.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
