@@ -87,7 +87,8 @@ func (c *Client) shared() *http.Client {
 // CloseIdleConnections closes the connections that are kept for further requests.
 func (c *Client) CloseIdleConnections() { c.shared().CloseIdleConnections() }
 
-// base is the server's URL without a final slash.
+// base is the server's URL in the one form that tokens name it by: the host in
+// lower case, without the usual port and a final slash.
 func (c *Client) base() (string, error) {
 	u, err := url.Parse(c.Server)
 	switch {
@@ -95,7 +96,10 @@ func (c *Client) base() (string, error) {
 		return "", fmt.Errorf("the server is no URL: %w", err)
 	case u.Scheme != "https" || u.Host == "":
 		return "", fmt.Errorf("the server is %q; write https://HOST:PORT", c.Server)
+	case u.User != nil:
+		return "", errors.New("the server's URL has a user; write https://HOST:PORT")
 	}
+	u.Host = strings.TrimSuffix(strings.ToLower(u.Host), ":443")
 	u.RawQuery, u.Fragment = "", ""
 	return strings.TrimSuffix(u.String(), "/"), nil
 }

@@ -176,7 +176,7 @@ func TestTrust(t *testing.T) {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); !ok {
 		t.Errorf("a server of another CA: %v", err)
 	}
-	for _, server := range []string{"", "http://127.0.0.1:1", "127.0.0.1:9443", "https://", "https://a b"} {
+	for _, server := range []string{"", "http://127.0.0.1:1", "127.0.0.1:9443", "https://", "https://a b", "https://user:secret@127.0.0.1:1"} {
 		if _, err := (&client.Client{Server: server}).FetchRoots(t.Context()); err == nil {
 			t.Errorf("took %q for a server", server)
 		}

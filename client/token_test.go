@@ -72,6 +72,22 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// Servers compare the audience as text, so there must be one for each.
+func TestTokensNameTheServerOneWay(t *testing.T) {
+	key := someKeys(t)["P-256"]
+	for server, want := range map[string]string{
+		"https://CA.Corp.example": "https://ca.corp.example", "https://ca.corp.example:443/": "https://ca.corp.example",
+		"https://ca.corp.example:9443": "https://ca.corp.example:9443", "HTTPS://[2001:DB8::1]:443": "https://[2001:db8::1]",
+	} {
+		text := must[string](t)(client.Token{Provisioner: "p", Server: server, Names: []string{"a"}, Key: key}.Sign())
+		signed := must[*jose.JSONWebSignature](t)(jose.ParseSignedCompact(text, algorithms))
+		var claims struct{ Aud string }
+		if err := json.Unmarshal(signed.UnsafePayloadWithoutVerification(), &claims); err != nil || claims.Aud != want+"/api/v1/sign" {
+			t.Errorf("the token for %s is for %s (%v)", server, claims.Aud, err)
+		}
+	}
+}
+
 // A token of type x5c is verified with nothing but the root.
 func TestTokensWithACertificate(t *testing.T) {
 	d := startDoor(t)
