@@ -63,7 +63,7 @@ func Open(path string, make bool) (*Folder, error) {
 		err = ErrBusy
 	}
 	if err == nil {
-		err = f.recover()
+		err = errors.Join(f.removeTemp(), f.recover())
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("couldn't take %s: %w", path, err), lock.Close())
@@ -108,6 +108,21 @@ func (f *Folder) Replace(files map[string][]byte, owner *Owner) error {
 	return f.recover()
 }
 
+// removeTemp removes what a process that was killed was writing, of which the
+// key is a secret.
+func (f *Folder) removeTemp() error {
+	entries, err := os.ReadDir(f.Path)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if left, _ := filepath.Match(tempFiles, entry.Name()); left {
+			err = errors.Join(err, os.Remove(f.File(entry.Name())))
+		}
+	}
+	return err
+}
+
 // recover finishes a change that was decided, and removes one that was not.
 func (f *Folder) recover() error {
 	_, err := os.Lstat(f.staged(RecordFile))
@@ -148,8 +163,11 @@ func WriteFile(path string, content []byte, mode fs.FileMode, owner *Owner) erro
 	return nil
 }
 
+// tempFiles are files that are being written.
+const tempFiles = ".chancery-*.part"
+
 func writeTemp(dir string, content []byte, mode fs.FileMode, owner *Owner) (path string, err error) {
-	file, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	file, err := os.CreateTemp(dir, tempFiles) // mode 0600
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -54,6 +55,24 @@ func TestCrashLeavesOneGeneration(t *testing.T) {
 			t.Errorf("after step %d there is %v", step, left)
 		}
 		f.Close()
+	}
+}
+
+// TestCrashLeavesNothingBehind opens a folder in which a process was killed
+// while it wrote.
+func TestCrashLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	left := must[string](t)(writeTemp(dir, []byte("half a key"), 0o600, nil))
+	own := filepath.Join(dir, ".new-1")
+	if err := os.WriteFile(own, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must[*Folder](t)(Open(dir, false)).Close()
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there: %v", left, err)
+	}
+	if _, err := os.Stat(own); err != nil {
+		t.Errorf("a file of somebody else is gone: %v", err)
 	}
 }
 
