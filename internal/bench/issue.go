@@ -56,6 +56,9 @@ func (c *client) issue(ctx context.Context, ids []identifier.Identifier) error {
 	if err := got.decode(o); err != nil {
 		return err
 	}
+	if url == "" || o.Finalize == "" {
+		return fmt.Errorf("no URL in the answer to an order: %w", errAnswer)
+	}
 	if err := c.prove(ctx, by, o.Authorizations); err != nil {
 		return err
 	}
@@ -179,8 +182,12 @@ func (c *client) finalize(ctx context.Context, by *account, o *order, url string
 		})
 	}
 	switch {
-	case err != nil || o.Status == statusValid:
+	case err != nil:
 		return err
+	case o.Status == statusValid && o.Certificate == "":
+		return fmt.Errorf("no certificate's URL in the answer: %w", errAnswer)
+	case o.Status == statusValid:
+		return nil
 	case o.Error != nil:
 		return o.Error
 	default:

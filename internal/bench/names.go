@@ -19,7 +19,7 @@ type namer struct {
 
 // newNamer makes a namer for a domain, an address or a network.
 func newNamer(domain string, perOrder int, run uint64) (*namer, error) {
-	n := &namer{domain: strings.TrimSuffix(domain, "."), run: run, perOrder: perOrder}
+	n := &namer{run: run, perOrder: perOrder}
 	if network, err := netip.ParsePrefix(domain); err == nil {
 		n.network = network.Masked()
 		return n, nil
@@ -28,9 +28,11 @@ func newNamer(domain string, perOrder int, run uint64) (*namer, error) {
 		n.network = netip.PrefixFrom(addr, addr.BitLen())
 		return n, nil
 	}
-	if id, err := identifier.Parse(identifier.DNS, n.domain); err != nil || id.IsWildcard() {
+	id, err := identifier.Parse(identifier.DNS, strings.TrimSuffix(domain, "."))
+	if err != nil || id.IsWildcard() {
 		return nil, fmt.Errorf("%q is no domain, address or network to make names in", domain)
 	}
+	n.domain = id.Value
 	return n, nil
 }
 

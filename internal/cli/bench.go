@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -129,7 +130,12 @@ func (a *app) bench(cmd *cobra.Command, f *benchFlags) error {
 		f.Report = (&benchDisplay{out: a.Err}).show
 	}
 	r, err := bench.Run(cmd.Context(), f.Config)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return withHint(err, "nothing listens there; is the server running, and is --server right?")
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EADDRINUSE):
+		return withHint(err, "--http, --tls and --dns choose other addresses, which must get what is sent to the real ones")
+	case err != nil:
 		return err
 	}
 	if live {
