@@ -250,9 +250,9 @@ func (t *timedStore) NewPartition(ctx context.Context, issuerID string, now time
 	return t.Store.NewPartition(ctx, issuerID, now)
 }
 
-func (t *timedStore) StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore time.Time, limit int) ([]store.StaleList, error) {
+func (t *timedStore) StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore, nextUpdateAfter time.Time, limit int) ([]store.StaleList, error) {
 	defer t.took(staleLists, time.Now())
-	return t.Store.StaleLists(ctx, issuerIDs, nextUpdateBefore, limit)
+	return t.Store.StaleLists(ctx, issuerIDs, nextUpdateBefore, nextUpdateAfter, limit)
 }
 
 func (t *timedStore) Revoked(ctx context.Context, issuerID string, partition int64, expiredAfter time.Time, each func(store.RevokedEntry) error) error {

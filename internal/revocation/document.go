@@ -43,6 +43,9 @@ func (d *Document) Serve(w http.ResponseWriter, r *http.Request, now time.Time) 
 	header.Set("ETag", d.etag)
 	fresh := max(0, min(maxAge, d.NextUpdate.Sub(now))).Truncate(time.Second)
 	header.Set("Cache-Control", fmt.Sprintf("max-age=%d, public, no-transform, must-revalidate", int(fresh.Seconds())))
+	if since, err := http.ParseTime(r.Header.Get("If-Modified-Since")); err == nil && since.After(now) {
+		r.Header.Del("If-Modified-Since") // from when the clock was ahead: what is there now is newer
+	}
 	header.Set("Expires", now.Add(fresh).UTC().Format(http.TimeFormat)) // for caches of HTTP/1.0 (RFC 5019 §6.2)
 	http.ServeContent(w, r, "", d.ThisUpdate, bytes.NewReader(d.DER))
 }

@@ -19,7 +19,7 @@ import (
 type ListStore interface {
 	NewPartition(ctx context.Context, issuerID string, now time.Time) (store.Partition, error)
 	NewestPartition(ctx context.Context, issuerID string) (store.Partition, error)
-	StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore time.Time, limit int) ([]store.StaleList, error)
+	StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore, nextUpdateAfter time.Time, limit int) ([]store.StaleList, error)
 	Revoked(ctx context.Context, issuerID string, partition int64, expiredAfter time.Time, each func(store.RevokedEntry) error) error
 	PublishList(ctx context.Context, list store.RevocationList, basis int64) error
 	RevocationList(ctx context.Context, issuerID string, partition int64) (store.RevocationList, error)
@@ -167,8 +167,8 @@ func (l *Lists) Run(ctx context.Context) error {
 func (l *Lists) publishStale(ctx context.Context) {
 	for ctx.Err() == nil {
 		ids := slices.Sorted(maps.Keys(*l.issuers.Load()))
-		due := l.deps.Now().Add(l.settings.Load().ListLifetime / 2)
-		stale, err := l.deps.Store.StaleLists(ctx, ids, due, lookBatch)
+		now, lifetime := l.deps.Now(), l.settings.Load().ListLifetime
+		stale, err := l.deps.Store.StaleLists(ctx, ids, now.Add(lifetime/2), now.Add(lifetime), lookBatch)
 		if err != nil {
 			l.tell(ctx, err)
 			return

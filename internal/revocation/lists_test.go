@@ -297,6 +297,50 @@ func TestNumbersGrowAfterARestore(t *testing.T) {
 	}
 }
 
+// TestClockThatWasAhead: lists that were made while the clock was ahead are not
+// yet valid to others, and have dropped what had not expired.
+func TestClockThatWasAhead(t *testing.T) {
+	a := newAuthority(t, defaultSettings(), nil)
+	bad, leaf := a.issue("tls-server")
+	if _, err := a.store.NewPartition(t.Context(), a.id, a.now()); err != nil {
+		t.Fatal(err)
+	}
+	a.revoke(bad, 1)
+	a.publish()
+	for _, ahead := range []time.Duration{13 * time.Hour, 30 * 24 * time.Hour, 365 * 24 * time.Hour} {
+		for range 2 { // the second list leaves out what expired before the first
+			a.pass(ahead)
+			a.publish()
+		}
+		wrong := a.list(1)
+		modified := wrong.ThisUpdate.Format(http.TimeFormat)
+		a.pass(-2 * ahead)
+		clear(a.lists.fullAfter) // by the real clock it is a time that nobody puts back
+		a.publish()
+		for _, partition := range []int64{0, 1} {
+			list := a.list(partition)
+			if list.ThisUpdate.After(a.now()) || list.NextUpdate.After(a.now().Add(24*time.Hour)) {
+				t.Errorf("%s ahead: after the clock was put right, list %d is good from %s to %s", ahead, partition, list.ThisUpdate, list.NextUpdate)
+			}
+			if !listsSerial(list, leaf) {
+				t.Errorf("%s ahead: list %d has lost an entry", ahead, partition)
+			}
+		}
+		right := a.list(1)
+		if right.Number.Cmp(wrong.Number) <= 0 {
+			t.Errorf("%s ahead: number %s came after %s", ahead, right.Number, wrong.Number)
+		}
+		document, err := a.lists.List(t.Context(), a.id, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		serve := func(w http.ResponseWriter, r *http.Request) { document.Serve(w, r, a.now()) }
+		if again := get(t, serve, "GET", "/", nil, "If-Modified-Since", modified); again.Code != http.StatusOK {
+			t.Errorf("%s ahead: who has the wrong list is told to keep it: %d", ahead, again.Code)
+		}
+	}
+}
+
 func TestFullListCanBeLeftOut(t *testing.T) {
 	settings := defaultSettings()
 	settings.FullList = false

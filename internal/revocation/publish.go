@@ -40,7 +40,7 @@ func (l *Lists) makeList(ctx context.Context, stale store.StaleList) (url string
 	// An entry stays until a list was made after its certificate expired
 	// (RFC 5280 §3.3).
 	expiredAfter := list.thisUpdate
-	if before != nil {
+	if before != nil && before.ThisUpdate.Before(expiredAfter) {
 		expiredAfter = before.ThisUpdate
 	}
 	err = l.deps.Store.Revoked(ctx, stale.IssuerID, stale.Partition, expiredAfter, func(entry store.RevokedEntry) error {
@@ -84,7 +84,8 @@ func (l *Lists) urlOf(stale store.StaleList, before *heldList) (string, error) {
 
 // next begins the list that follows another. Numbers follow the clock, so that
 // they grow also after an older state of the store was restored, and so does
-// thisUpdate, in whole seconds, on which If-Modified-Since relies.
+// thisUpdate, in whole seconds, on which If-Modified-Since relies; but when the
+// clock was ahead before, only the number goes on.
 func (l *Lists) next(issuer Issuer, url string, before *heldList) *certList {
 	lifetime := l.settings.Load().ListLifetime
 	now := l.deps.Now().UTC().Truncate(time.Second)
@@ -95,7 +96,7 @@ func (l *Lists) next(issuer Issuer, url string, before *heldList) *certList {
 	}
 	if before != nil {
 		list.number = max(list.number, before.number+1)
-		if earliest := before.ThisUpdate.Add(time.Second); list.thisUpdate.Before(earliest) {
+		if earliest := before.ThisUpdate.Add(time.Second); list.thisUpdate.Before(earliest) && !earliest.After(now) {
 			list.thisUpdate = earliest
 		}
 	}

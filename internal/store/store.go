@@ -234,11 +234,12 @@ type RevocationLists interface {
 	NewestPartition(ctx context.Context, issuerID string) (Partition, error)
 	// StaleLists returns up to limit lists (0 means 100) of the issuers named
 	// that have changed since they were published, were never published, or
-	// whose NextUpdate is before the given time, in this order. It leaves out
-	// lists that nobody needs any more: their certificates had all expired at
-	// the ThisUpdate of the list in force, and there have been some. It costs
-	// what it returns.
-	StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore time.Time, limit int) ([]StaleList, error)
+	// whose NextUpdate is before the first of the given times, in this order. It
+	// leaves out lists that nobody needs any more: their certificates had all
+	// expired at the ThisUpdate of the list in force, and there have been some.
+	// But all are stale whose NextUpdate is after the second time: a clock was
+	// ahead when they were made. It costs what it returns.
+	StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore, nextUpdateAfter time.Time, limit int) ([]StaleList, error)
 	// Revoked calls each for the certificates of a partition (0: of all) that
 	// are revoked and had not expired at the given time, by partition, expiry
 	// and serial. It returns the first error of each. What is revoked while it

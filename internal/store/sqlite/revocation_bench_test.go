@@ -138,7 +138,7 @@ func BenchmarkStaleLists(b *testing.B) {
 			s := openTest(b)
 			fillPartitions(b, s, 100_000, at.ended)
 			for b.Loop() {
-				if list, err := s.StaleLists(b.Context(), []string{benchIssuer}, time.Now().Add(at.due), 100); err != nil || len(list) != at.want {
+				if list, err := s.StaleLists(b.Context(), []string{benchIssuer}, time.Now().Add(at.due), time.Now().Add(24*time.Hour), 100); err != nil || len(list) != at.want {
 					b.Fatal(len(list), err)
 				}
 			}

@@ -14,6 +14,8 @@ const (
 		"WHERE issuer_id = ? AND changed > published ORDER BY number LIMIT ?"
 	selectPartitionsDue = "SELECT issuer_id, number, list_number, changed FROM partitions INDEXED BY partitions_due " +
 		"WHERE issuer_id = ? AND ended = 0 AND next_update < ? AND changed = published ORDER BY next_update, number LIMIT ?"
+	selectPartitionsAhead = "SELECT issuer_id, number, list_number, changed FROM partitions INDEXED BY partitions_due " +
+		"WHERE issuer_id = ? AND ended = ? AND next_update > ? AND changed = published ORDER BY next_update, number LIMIT ?"
 	selectPartition = "SELECT 1 FROM partitions WHERE issuer_id = ? AND number = ?"
 
 	// The newest partitions come first: most likely it is they that have
@@ -38,7 +40,7 @@ const (
 
 // StaleLists implements store.RevocationLists. Revocations come before what is
 // merely due.
-func (s *Store) StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore time.Time, limit int) ([]store.StaleList, error) {
+func (s *Store) StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore, nextUpdateAfter time.Time, limit int) ([]store.StaleList, error) {
 	limit = pageSize(limit)
 	return read(ctx, s, "list stale revocation lists", func(c *conn) (list []store.StaleList, err error) {
 		add := func(r *row) {
@@ -59,6 +61,11 @@ func (s *Store) StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBe
 		for _, id := range issuerIDs {
 			if err := c.each(add, selectPartitionsDue, id, nextUpdateBefore, limit-len(list)); err != nil {
 				return nil, err
+			}
+			for _, ended := range []bool{false, true} {
+				if err := c.each(add, selectPartitionsAhead, id, ended, nextUpdateAfter, limit-len(list)); err != nil {
+					return nil, err
+				}
 			}
 		}
 		return list, nil

@@ -25,7 +25,7 @@ func TestVersion3Lists(t *testing.T) {
 	if got := reasons(); len(got) != 2 || got[0] != 1 || got[1] != 5 {
 		t.Errorf("the full list has the reasons %v", got)
 	}
-	stale, err := s.StaleLists(ctx, []string{issuer}, now, 10)
+	stale, err := s.StaleLists(ctx, []string{issuer}, now, now, 10)
 	if err != nil || len(stale) != 1 || stale[0] != (store.StaleList{IssuerID: issuer}) {
 		t.Errorf("stale lists %+v, %v", stale, err)
 	}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"slices"
 	"time"
 
 	"chancery/internal/store"
@@ -12,6 +13,7 @@ func partitionTests() map[string]func(*suite) {
 		"count their certificates":           partitionsCount,
 		"that are new have a stale list":     partitionsNeedLists,
 		"make lists stale by revocation":     revocationsMakeStale,
+		"have lists of a clock put back":     listsAreAhead,
 		"make lists stale by abandonment":    abandonmentMakesStale,
 		"make lists stale by bulk":           bulkMakesStale,
 		"are due before their next update":   listsAreDue,
@@ -42,10 +44,13 @@ func (s *suite) revoke(c store.Certificate) {
 // stale are the lists that have changed, or are due at a time.
 func (s *suite) stale(due time.Time) []store.StaleList {
 	s.Helper()
-	list, err := s.store.StaleLists(s.ctx, []string{issuerID}, due, 0)
+	list, err := s.store.StaleLists(s.ctx, []string{issuerID}, due, s.never(), 0)
 	s.must(err)
 	return list
 }
+
+// never is after the NextUpdate of every list.
+func (s *suite) never() time.Time { return s.now.AddDate(100, 0, 0) }
 
 // staleAre reports partitions whose lists are stale and should not be, or the
 // other way round.
@@ -114,7 +119,7 @@ func partitionsCount(s *suite) {
 }
 
 func partitionsNeedLists(s *suite) {
-	list, err := s.store.StaleLists(s.ctx, nil, s.now, 10)
+	list, err := s.store.StaleLists(s.ctx, nil, s.now, s.now, 10)
 	s.is(err, nil)
 	s.same(len(list), 0)
 	s.staleAre(s.now, 0)
@@ -124,7 +129,7 @@ func partitionsNeedLists(s *suite) {
 	first := s.stale(s.now)
 	s.same(first[2], store.StaleList{IssuerID: issuerID, Partition: 2, Number: 0, Basis: first[2].Basis})
 	for limit := range 3 {
-		list, err := s.store.StaleLists(s.ctx, []string{"another", issuerID, "a third"}, s.now, limit+1)
+		list, err := s.store.StaleLists(s.ctx, []string{"another", issuerID, "a third"}, s.now, s.never(), limit+1)
 		s.is(err, nil)
 		s.same(len(list), limit+1)
 		s.same(list[0], store.StaleList{IssuerID: "another"})
@@ -207,6 +212,29 @@ func listsAreDue(s *suite) {
 	s.staleAre(hour.Add(time.Millisecond), 0, 2, 1) // what was revoked comes first
 	s.publish(s.now, s.now)
 	s.staleAre(hour, 1)
+}
+
+// listsAreAhead: lists that end after any that are made now are stale, also the
+// last one of a partition whose certificates had expired by the clock.
+func listsAreAhead(s *suite) {
+	first := s.partition()
+	s.in(first, time.Hour)
+	s.partition()
+	s.publish(s.now.Add(48*time.Hour), s.now)
+	ahead := func(after time.Duration) (numbers []int64) {
+		list, err := s.store.StaleLists(s.ctx, []string{issuerID}, s.now, s.now.Add(after), 0)
+		s.is(err, nil)
+		for _, stale := range list {
+			numbers = append(numbers, stale.Partition)
+			s.must(s.store.PublishList(s.ctx, s.listFor(stale, s.now), stale.Basis))
+		}
+		slices.Sort(numbers)
+		return numbers
+	}
+	s.same(ahead(49*time.Hour), []int64(nil))
+	s.same(ahead(48*time.Hour), []int64{0, 1, 2})
+	s.same(ahead(48*time.Hour), []int64(nil))
+	s.staleAre(s.now.Add(2*time.Hour), 0, 1, 2) // none of them is the last any more
 }
 
 // partitionsEnd follows lists beyond their certificates: each is published once

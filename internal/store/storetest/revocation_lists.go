@@ -272,7 +272,7 @@ func (s *suite) listed(partition int64) (serials []string) {
 // and nothing is stale any more.
 func (s *suite) publishUntil(done <-chan struct{}) {
 	for ending := false; ; {
-		stale, err := s.store.StaleLists(s.ctx, []string{issuerID}, s.now, 0)
+		stale, err := s.store.StaleLists(s.ctx, []string{issuerID}, s.now, s.never(), 0)
 		if err != nil {
 			s.Error(err)
 			return

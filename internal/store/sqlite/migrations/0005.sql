@@ -27,7 +27,7 @@ CREATE TABLE partitions (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX partitions_changed ON partitions (issuer_id, number) WHERE changed > published;
-CREATE INDEX partitions_due ON partitions (issuer_id, next_update) WHERE ended = 0;
+CREATE INDEX partitions_due ON partitions (issuer_id, ended, next_update);
 
 CREATE TABLE revocation_lists (
     issuer_id   TEXT    NOT NULL,
