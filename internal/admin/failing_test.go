@@ -21,6 +21,19 @@ func (s *failingStore) RevokeAll(ctx context.Context, keys []store.CertificateKe
 	return s.Store.RevokeAll(ctx, keys, revocation)
 }
 
+// leavingStore has the client go away while it revokes: like every store, it
+// does what it has begun, and says nothing of it to who no longer waits.
+type leavingStore struct {
+	store.Store
+	leave func()
+}
+
+func (s *leavingStore) RevokeAll(ctx context.Context, keys []store.CertificateKey, revocation store.Revocation) ([]store.CertificateKey, error) {
+	revoked, err := s.Store.RevokeAll(context.WithoutCancel(ctx), keys, revocation)
+	s.leave()
+	return revoked, errors.Join(err, ctx.Err())
+}
+
 // endlessStore has as many certificates as it is told, all of them alike.
 type endlessStore struct {
 	store.Store

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/csv"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strings"
@@ -166,6 +168,22 @@ func TestBulkRevocationThatFails(t *testing.T) {
 	}
 	if count != 1000 || failed == nil || !strings.Contains(failed.Error(), "not all certificates were revoked") || !strings.Contains(f.audit.String(), "complete=false") {
 		t.Errorf("%d revoked, then %v", count, failed)
+	}
+}
+
+// TestBulkRevocationWithoutClient: what is revoked is in the audit trail, also
+// when the client has gone meanwhile.
+func TestBulkRevocationWithoutClient(t *testing.T) {
+	f := newFixture(t)
+	f.issueMany(t, 10)
+	ctx, leave := context.WithCancel(t.Context())
+	f.deps.Store = &leavingStore{f.Store, leave}
+	body := strings.NewReader(`{"query": {"name": "*.old.corp"}}`)
+	request := httptest.NewRequestWithContext(ctx, http.MethodPost, admin.Prefix+"/certificates/revoke", body)
+	admin.New(f.deps).ServeHTTP(httptest.NewRecorder(), request)
+	counts, err := f.CountCertificates(t.Context(), "", "", epoch)
+	if lines := strings.Count(f.audit.String(), "action=certificate.revoked"); err != nil || lines != counts.Revoked || lines != 10 {
+		t.Errorf("%d certificates are revoked, %v, and %d lines in the audit trail say so", counts.Revoked, err, lines)
 	}
 }
 

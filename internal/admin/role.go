@@ -82,6 +82,10 @@ func (a *api) guard(one route) http.Handler {
 				"an admin can make a token: chancery admin token create --role "+one.Role))
 			return
 		}
+		if one.Method != http.MethodGet {
+			// A change that has begun is made and audited, also when the client has gone.
+			r = r.WithContext(context.WithoutCancel(r.Context()))
+		}
 		one.serve.ServeHTTP(w, r)
 	})
 }
