@@ -51,9 +51,9 @@ type Deps struct {
 	GrantChanged func(id string)
 	// IncidentsChanged is called when an incident was opened or closed; may be nil.
 	IncidentsChanged func()
-	// IssuerIDs returns the ids of all generations of a configured issuer, none
-	// when there is no such; may be nil.
-	IssuerIDs func(name string) []string
+	// Generations returns those of all configured issuers, as far as they can be
+	// read; may be nil.
+	Generations func() []Generation
 	// Decide asks the policy in force.
 	Decide func(ctx context.Context, q policy.Question) (policy.Decision, error)
 	// Profile returns the name of a profile that there is, the default one's
@@ -89,8 +89,8 @@ func newAPI(deps Deps) *api {
 	if deps.IncidentsChanged == nil {
 		deps.IncidentsChanged = func() {}
 	}
-	if deps.IssuerIDs == nil {
-		deps.IssuerIDs = func(string) []string { return nil }
+	if deps.Generations == nil {
+		deps.Generations = func() []Generation { return nil }
 	}
 	if deps.Files == nil {
 		deps.Files = func() ([]archive.Source, error) { return nil, nil }

@@ -101,7 +101,12 @@ func (a *api) findIssuer(ctx context.Context, query *inventory.Query) error {
 	if err != nil {
 		return failure.Wrap("list issuers", err)
 	}
-	ids := a.IssuerIDs(query.Issuer)
+	var ids []string
+	for _, generation := range a.Generations() {
+		if generation.Name == query.Issuer {
+			ids = append(ids, generation.ID)
+		}
+	}
 	for i := range issuers {
 		certificate, err := x509.ParseCertificate(issuers[i].Chain[0])
 		if strings.EqualFold(issuers[i].ID, query.Issuer) {

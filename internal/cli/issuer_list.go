@@ -119,7 +119,8 @@ func withCounts(list []listedIssuer, known iter.Seq2[admin.Issuer, error]) ([]li
 		}
 		if !found {
 			list = append(list, listedIssuer{
-				ID: issuer.ID, Subject: issuer.Subject, NotAfter: issuer.NotAfter, Unexpired: issuer.Unexpired, LastEnds: issuer.LastEnds,
+				Name: issuer.Name, Generation: issuer.Generation, Signs: issuer.Signs, ID: issuer.ID, Subject: issuer.Subject,
+				KeyType: issuer.KeyType, NotAfter: issuer.NotAfter, Unexpired: issuer.Unexpired, LastEnds: issuer.LastEnds,
 			})
 		}
 	}

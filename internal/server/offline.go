@@ -92,7 +92,7 @@ func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlo
 			return ca.Decide(ctx, judge, c.Compiled, q)
 		},
 		Profile:      func(name string) (string, error) { return profileNamed(c, name) },
-		IssuerIDs:    func(name string) []string { return issuerIDs(c, name) },
+		Generations:  func() []admin.Generation { return generations(c) },
 		Backup:       database.Backup,
 		Files:        func() ([]archive.Source, error) { return archive.Collect(c) },
 		Dir:          c.Dir,

@@ -33,7 +33,7 @@ func (s *Server) adminDeps() admin.Deps {
 		AccountClosed:    s.door.ForgetAccount,
 		GrantChanged:     s.grants.Forget,
 		IncidentsChanged: s.incidents.Forget,
-		IssuerIDs:        func(name string) []string { return issuerIDs(s.Config(), name) },
+		Generations:      func() []admin.Generation { return generations(s.Config()) },
 		Decide:           s.authority.Decide,
 		Profile:          func(name string) (string, error) { return profileNamed(s.Config(), name) },
 		Limits:           s.limits,
@@ -54,21 +54,19 @@ func adminClients(c *config.Config) []admin.Named {
 	return clients
 }
 
-// issuerIDs are the ids of all generations of a configured issuer, as far as
-// they can be read.
-func issuerIDs(c *config.Config, name string) []string {
-	var ids []string
-	for _, configured := range c.IssuerNames() {
-		if configured != name {
+// generations are those of the configured issuers, as far as they can be read.
+func generations(c *config.Config) []admin.Generation {
+	var list []admin.Generation
+	for _, name := range c.IssuerNames() {
+		found, err := hierarchy.LoadIssuer(c.IssuerFiles(name))
+		if err != nil {
 			continue
 		}
-		generations, err := hierarchy.LoadIssuer(c.IssuerFiles(name))
-		if err != nil {
-			return nil
-		}
-		for _, generation := range generations {
-			ids = append(ids, store.IssuerID(generation.Issuer().SubjectKeyId))
+		for i, g := range found {
+			list = append(list, admin.Generation{
+				Name: name, Number: g.Number, Signs: i == len(found)-1, ID: store.IssuerID(g.Issuer().SubjectKeyId),
+			})
 		}
 	}
-	return ids
+	return list
 }
