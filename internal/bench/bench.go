@@ -51,7 +51,7 @@ type Config struct {
 
 	Report func(Snapshot) // called a few times a second while the load lasts, never at the same time; may be nil
 	Now    func() time.Time
-	Rand   io.Reader
+	Rand   io.Reader // used by several goroutines at once
 }
 
 // EAB is an external account binding (RFC 8555 §7.3.4).

@@ -164,7 +164,7 @@ func TestDeadServer(t *testing.T) {
 	ca := servertest.Start(t)
 	c := load(t, ca)
 	begun := make(chan struct{})
-	c.Count, c.For, c.Report = 0, time.Second, reportOnce(begun)
+	c.Count, c.For, c.Report = 0, 2*time.Second, reportOnce(begun)
 	done := make(chan *bench.Result)
 	go func() {
 		r, err := bench.Run(t.Context(), c)

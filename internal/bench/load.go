@@ -62,7 +62,7 @@ func (l *load) prepare(ctx context.Context) error {
 	}
 	work, ctx := errgroup.WithContext(ctx)
 	for i, c := range l.clients {
-		work.Go(func() error { return c.prepare(ctx, i) })
+		work.Go(func() error { return c.setUp(ctx, i) })
 	}
 	if err := work.Wait(); err != nil {
 		return err
@@ -81,9 +81,9 @@ func (l *load) newHTTPClient() *http.Client {
 	}}
 }
 
-// prepare registers the accounts number, number+Clients and so on.
-func (c *client) prepare(ctx context.Context, number int) error {
-	for ; number < c.load.Accounts; number += c.Clients {
+// setUp registers the accounts number, number+Clients and so on.
+func (c *client) setUp(ctx context.Context, number int) error {
+	for ; number < c.Accounts; number += c.Clients {
 		registered, err := c.register(ctx)
 		if err != nil {
 			return fmt.Errorf("couldn't register an account: %w", err)
