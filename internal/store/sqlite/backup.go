@@ -37,6 +37,9 @@ func (s *Store) backup(ctx context.Context, path string) (err error) {
 	if err := s.copyInto(ctx, file.Name()); err != nil {
 		return err
 	}
+	if err := makeStale(ctx, file.Name()); err != nil {
+		return err
+	}
 	if err := file.Sync(); err != nil {
 		return err
 	}
@@ -46,7 +49,10 @@ func (s *Store) backup(ctx context.Context, path string) (err error) {
 	return syncDir(filepath.Dir(path))
 }
 
-const vacuumInto = "VACUUM INTO ?"
+const (
+	vacuumInto            = "VACUUM INTO ?"
+	updatePartitionsStale = "UPDATE partitions SET changed = changed + 1 WHERE ended = 0"
+)
 
 // copyInto writes the store into an empty file. It has a connection of its own,
 // so that the store's readers are not held up.
@@ -59,6 +65,18 @@ func (s *Store) copyInto(ctx context.Context, path string) (err error) {
 	c.SetInterrupt(ctx)
 	defer c.SetInterrupt(context.Background())
 	_, err = c.exec(vacuumInto, path)
+	return err
+}
+
+// makeStale has a copy's revocation lists made anew as soon as it is in use:
+// relying parties may have seen later ones than it holds.
+func makeStale(ctx context.Context, path string) (err error) {
+	c, err := (&Store{path: path}).connect(ctx, "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	_, err = c.exec(updatePartitionsStale)
 	return err
 }
 

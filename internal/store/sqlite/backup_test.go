@@ -7,6 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"chancery/internal/store"
 )
 
 func TestBackup(t *testing.T) {
@@ -25,6 +28,43 @@ func TestBackup(t *testing.T) {
 		t.Errorf("the backup is %v, %v", info, err)
 	}
 	checkHolds(t, dir, acknowledged)
+}
+
+// TestBackupHasStaleLists: when a backup is restored there may be later lists
+// than those in it, so others must be made at once.
+func TestBackupHasStaleLists(t *testing.T) {
+	s, ctx, now := openTest(t), t.Context(), time.Now()
+	stale := func(s *Store) []store.StaleList {
+		list, err := s.StaleLists(ctx, []string{benchIssuer}, now, now.Add(2*time.Hour), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	if _, err := s.NewPartition(ctx, benchIssuer, now); err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range stale(s) {
+		made := store.RevocationList{IssuerID: benchIssuer, Partition: list.Partition, Number: 7, ThisUpdate: now, NextUpdate: now.Add(time.Hour), DER: []byte{0x30}}
+		if err := s.PublishList(ctx, made, list.Basis); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "chancery.db")
+	if err := s.Backup(ctx, path); err != nil {
+		t.Fatal(err)
+	}
+	restored, err := Open(ctx, Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer restored.Close()
+	if list := stale(restored); len(list) != 2 || list[0].Number != 7 {
+		t.Errorf("%+v are stale in the backup", list)
+	}
+	if list := stale(s); len(list) != 0 {
+		t.Errorf("%+v are stale because of the backup", list)
+	}
 }
 
 func TestBackupFails(t *testing.T) {

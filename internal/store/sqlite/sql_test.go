@@ -65,6 +65,7 @@ func text(constants map[string]ast.Expr, expr ast.Expr) string {
 
 // scans are the statements that may read a whole table, for it is small.
 var scans = []string{
+	"updatePartitionsStale",                                                                         // in a copy that nobody uses yet
 	"selectBindings", "selectIssuers", "selectProvisioners", "selectIncidents", "selectAdminTokens", // as many as an operator makes
 	"selectIntents",                                                                                                            // as many as are being signed
 	"updatePing", "selectBackfill", "updateBackfill", "deleteBackfill", "selectIndexed", "updateIndexed", "updateIndexedAtEnd", // one row
