@@ -175,7 +175,11 @@ func (a *authority) revoke(certificate store.Certificate, reason int) {
 }
 
 // publish does what Run does once in a second.
-func (a *authority) publish() { a.lists.publishStale(a.t.Context()) }
+func (a *authority) publish() {
+	var work sync.WaitGroup
+	a.lists.publishStale(a.t.Context(), &work)
+	work.Wait()
+}
 
 // list is the list in force, checked to be signed by the issuer.
 func (a *authority) list(partition int64) *x509.RevocationList {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,11 +56,8 @@ type Lists struct {
 	current   sync.Map   // issuer's ID → *assignment
 	assigning sync.Mutex // held while a partition begins
 
-	// Owned by Run.
-	fullAfter map[string]time.Time // when an issuer's full list may be made again
-	told      time.Time            // when trouble was last logged
-
-	trouble atomic.Pointer[error] // why a list is overdue; nil when none is
+	mu    sync.Mutex
+	paces map[string]*pace // by issuer's ID; guarded by mu
 }
 
 // cacheSize is how many octets of lists are at hand.
@@ -70,7 +65,7 @@ const cacheSize = 64 << 20
 
 // NewLists returns the lists; Run keeps them true.
 func NewLists(deps ListDeps) *Lists {
-	l := &Lists{deps: deps, cache: newListCache(cacheSize), fullAfter: map[string]time.Time{}}
+	l := &Lists{deps: deps, cache: newListCache(cacheSize), paces: map[string]*pace{}}
 	l.SetIssuers(deps.Issuers)
 	l.Configure(deps.Settings)
 	return l
@@ -127,129 +122,4 @@ func (l *Lists) hold(list *store.RevocationList, checked time.Time) *heldList {
 	}
 	l.cache.put(held)
 	return held
-}
-
-// Trouble says which list has ended without another in its place, and why; nil
-// when none has.
-func (l *Lists) Trouble() error {
-	if err := l.trouble.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-const (
-	lookEvery = time.Second      // how often stale lists are looked for
-	lookBatch = 500              // how many are read at once; more than there are issuers
-	tellEvery = time.Minute      // how often the same trouble is logged
-	atOnce    = 8                // how many lists are made at the same time
-	maxTime   = 30 * time.Second // for one list
-)
-
-// Run makes lists anew when something was revoked, and when half of their life
-// is over, until ctx is done. It is called once.
-func (l *Lists) Run(ctx context.Context) error {
-	ticker := time.NewTicker(lookEvery)
-	defer ticker.Stop()
-	for {
-		if l.deps.Lease == nil || l.deps.Lease.Held() {
-			l.publishStale(ctx)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
-}
-
-// publishStale makes all stale lists. What fails is stale the next time too.
-func (l *Lists) publishStale(ctx context.Context) {
-	for ctx.Err() == nil {
-		ids := slices.Sorted(maps.Keys(*l.issuers.Load()))
-		now, lifetime := l.deps.Now(), l.settings.Load().ListLifetime
-		stale, err := l.deps.Store.StaleLists(ctx, ids, now.Add(lifetime/2), now.Add(lifetime), lookBatch)
-		if err != nil {
-			l.tell(ctx, err)
-			return
-		}
-		made, failed := l.publishAll(ctx, l.wanted(stale))
-		l.judge(ctx, failed)
-		if len(failed) > 0 || made == 0 || len(stale) < lookBatch {
-			return
-		}
-	}
-}
-
-// wanted leaves out full lists that nobody wants, and those whose turn has not
-// come: making one costs what there is revoked in all.
-func (l *Lists) wanted(stale []store.StaleList) []store.StaleList {
-	full, now := l.settings.Load().FullList, l.deps.Now()
-	return slices.DeleteFunc(stale, func(s store.StaleList) bool {
-		return s.Partition == 0 && (!full || now.Before(l.fullAfter[s.IssuerID]))
-	})
-}
-
-// failedList is a list that could not be made.
-type failedList struct {
-	store.StaleList
-	err error
-}
-
-// publishAll makes lists, some at the same time.
-func (l *Lists) publishAll(ctx context.Context, stale []store.StaleList) (made int, failed []failedList) {
-	var mu sync.Mutex
-	var work sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
-	for _, s := range stale {
-		slots <- struct{}{}
-		work.Go(func() {
-			defer func() { <-slots }()
-			started := time.Now()
-			_, err := l.publish(ctx, s)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				failed = append(failed, failedList{s, err})
-				return
-			}
-			made++
-			if s.Partition == 0 {
-				l.fullAfter[s.IssuerID] = l.deps.Now().Add(fullShare * time.Since(started))
-			}
-		})
-	}
-	work.Wait()
-	return made, failed
-}
-
-// fullShare bounds the share of the time that goes into full lists: 1 in 10.
-const fullShare = 10
-
-// judge finds out which of the lists that could not be made are missed by now.
-func (l *Lists) judge(ctx context.Context, failed []failedList) {
-	var overdue []error
-	for _, f := range failed {
-		before, err := l.List(ctx, f.IssuerID, f.Partition)
-		if errors.Is(err, store.ErrNotFound) || err == nil && l.deps.Now().After(before.NextUpdate) {
-			overdue = append(overdue, f.err)
-		}
-		l.tell(ctx, f.err)
-	}
-	if l.deps.Overdue != nil {
-		l.deps.Overdue(len(overdue))
-	}
-	if len(overdue) == 0 {
-		l.trouble.Store(nil)
-		return
-	}
-	l.trouble.Store(&overdue[0])
-}
-
-// tell logs trouble, now and then.
-func (l *Lists) tell(ctx context.Context, err error) {
-	if now := l.deps.Now(); ctx.Err() == nil && now.Sub(l.told) >= tellEvery {
-		l.told = now
-		l.deps.Log.Error("couldn't renew revocation lists; those there are stay, and it is tried again", "error", err)
-	}
 }
