@@ -53,8 +53,7 @@ type Lists struct {
 	cache    *listCache
 	reading  singleflight.Group
 
-	current   sync.Map   // issuer's ID → *assignment
-	assigning sync.Mutex // held while a partition begins
+	current sync.Map // issuer's ID → *assignment
 
 	mu    sync.Mutex
 	paces map[string]*pace // by issuer's ID; guarded by mu

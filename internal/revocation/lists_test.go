@@ -231,47 +231,6 @@ func TestListsOutliveTheirSigner(t *testing.T) {
 	}
 }
 
-// stuck is an issuer whose key does not answer.
-type stuck struct{ Issuer }
-
-func (stuck) SignRevocationList(ctx context.Context, _ []byte) ([]byte, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
-}
-
-// TestIssuersDoNotWaitForEachOther: a key that hangs is the trouble of its own
-// issuer only.
-func TestIssuersDoNotWaitForEachOther(t *testing.T) {
-	a := newAuthority(t, defaultSettings(), func(local *issuer.Local) Issuer { return stuck{local} })
-	other := anotherIssuer()
-	a.lists.SetIssuers(append(a.lists.deps.Issuers, other))
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- a.lists.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	for partition := range int64(3) {
-		await, cancel := context.WithTimeout(ctx, 10*time.Second)
-		for tick := time.Tick(10 * time.Millisecond); ; <-tick {
-			_, err := a.lists.List(await, other.ID(), partition)
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, store.ErrNotFound) || await.Err() != nil {
-				t.Fatalf("list %d of another issuer: %v, %v", partition, err, await.Err())
-			}
-		}
-		cancel()
-		if _, err := a.store.NewPartition(ctx, other.ID(), a.now()); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 func TestListsAreRenewedInTime(t *testing.T) {
 	a := newAuthority(t, defaultSettings(), nil)
 	_, leaf := a.issue("tls-server")

@@ -29,8 +29,9 @@ func (l *Lists) Of(ctx context.Context, issuerID string, revocable bool) (ca.Pla
 	if current := l.take(issuerID, base); current != nil {
 		return current.place, nil
 	}
-	l.assigning.Lock()
-	defer l.assigning.Unlock()
+	p := l.paceOf(issuerID)
+	p.assigning.Lock()
+	defer p.assigning.Unlock()
 	if current := l.take(issuerID, base); current != nil { // somebody else was first
 		return current.place, nil
 	}

@@ -21,7 +21,8 @@ const (
 
 // pace is how far an issuer's lists are.
 type pace struct {
-	busy atomic.Bool // somebody makes lists
+	assigning sync.Mutex  // held while a partition begins
+	busy      atomic.Bool // somebody makes lists
 
 	// Owned by who has set busy.
 	fullAfter time.Time // when the full list may be made again
