@@ -27,7 +27,7 @@ func TestTimes(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "-", "--1d", "tomorrow", "7", "2027-13-01"} {
+	for _, text := range []string{"", "-", "--1d", "tomorrow", "7", "2027-13-01", "0001-01-01", "0001-01-01T00:00:00Z"} {
 		if got, err := inventory.ParseTime(text, epoch); failure.KindOf(err) != failure.Malformed {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}

@@ -118,13 +118,13 @@ func decode(values url.Values, parameters []parameter, now time.Time, known []st
 }
 
 // ParseTime reads a moment: RFC 3339, a date (at midnight UTC), or a span from
-// now on, as in 30d, or back, as in -7d.
+// now on, as in 30d, or back, as in -7d. The zero time is none: in a query it
+// would ask for nothing.
 func ParseTime(text string, now time.Time) (time.Time, error) {
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
-	}
-	if t, err := time.Parse(time.DateOnly, text); err == nil {
-		return t, nil
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil && !t.IsZero() {
+			return t, nil
+		}
 	}
 	span, back := strings.CutPrefix(text, "-")
 	d, err := duration.Parse(span)
