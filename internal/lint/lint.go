@@ -25,19 +25,20 @@ import (
 
 // Linter runs lints. It may be used from many goroutines.
 type Linter struct {
-	fast []*zlint.CertificateLint // for every certificate: the RFCs' rules
-	all  []*zlint.CertificateLint // for samples of profiles: also the public CAs' and browsers'
+	fast   []*zlint.CertificateLint // for every certificate: what the RFCs demand
+	all    []*zlint.CertificateLint // for samples of profiles: also what they advise, and the public CAs' and browsers'
+	config zlint.Configuration
 }
 
 // New returns a Linter with the lints that apply to a private CA.
 func New() *Linter {
-	l, excluded := &Linter{}, exclusions()
+	l, excluded := &Linter{config: zlint.NewEmptyConfig()}, exclusions()
 	for _, candidate := range zlint.GlobalRegistry().CertificateLints().Lints() {
 		if _, out := excluded[candidate.Name]; out {
 			continue
 		}
 		l.all = append(l.all, candidate)
-		if fastSource(candidate.Source) {
+		if fastSource(candidate.Source) && !advises(candidate) {
 			l.fast = append(l.fast, candidate)
 		}
 	}
@@ -55,30 +56,32 @@ func fastSource(source zlint.LintSource) bool {
 	return false
 }
 
+// advises reports whether a lint never finds an error, which its name says: it
+// begins with w for a warning or n for a notice.
+func advises(lint *zlint.CertificateLint) bool {
+	return strings.HasPrefix(lint.Name, "w_") || strings.HasPrefix(lint.Name, "n_")
+}
+
 // Check lints a to-be-signed certificate that will carry the DER
 // AlgorithmIdentifier algorithm outside. Its error is a failure of kind
 // Internal that names the lints which found an error, for what requesters ask
 // for has been checked before.
 func (l *Linter) Check(tbs, algorithm []byte) error {
-	return run(l.fast, zlint.Error, tbs, algorithm)
+	errors, _, err := l.findings(l.fast, tbs, algorithm)
+	if err != nil {
+		return err
+	}
+	return broken(errors)
 }
 
 // CheckSample is Check for samples of a profile: with all lints that apply to
 // such certificates, and warnings count. It takes a few times as long.
 func (l *Linter) CheckSample(tbs, algorithm []byte) error {
-	return run(l.all, zlint.Warn, tbs, algorithm)
-}
-
-// run fails if a lint finds something at least as grave as least.
-func run(lints []*zlint.CertificateLint, least zlint.LintStatus, tbs, algorithm []byte) error {
-	errors, warnings, err := findings(lints, tbs, algorithm)
+	errors, warnings, err := l.findings(l.all, tbs, algorithm)
 	if err != nil {
 		return err
 	}
-	if least <= zlint.Warn {
-		errors = append(errors, warnings...)
-	}
-	return broken(errors)
+	return broken(append(errors, warnings...))
 }
 
 // broken is the error for what lints found, nil for nothing.
@@ -91,17 +94,17 @@ func broken(found []string) error {
 }
 
 // findings runs the lints of the set that apply to the certificate.
-func findings(lints []*zlint.CertificateLint, tbs, algorithm []byte) (errors, warnings []string, err error) {
+func (l *Linter) findings(lints []*zlint.CertificateLint, tbs, algorithm []byte) (errors, warnings []string, err error) {
 	cert, err := x509.ParseCertificate(x509der.Assemble(tbs, algorithm, placeholder(algorithm)))
 	if err != nil {
 		return nil, nil, failure.New(failure.Internal, "couldn't lint the certificate: it does not parse").Because(err)
 	}
-	config, skip := zlint.NewEmptyConfig(), inapplicable(cert)
+	skip := inapplicable(cert)
 	for _, lint := range lints {
 		if skip(lint) {
 			continue
 		}
-		switch result := lint.Execute(cert, config); {
+		switch result := lint.Execute(cert, l.config); {
 		case result.Status >= zlint.Error:
 			errors = append(errors, describe(lint, result))
 		case result.Status == zlint.Warn:

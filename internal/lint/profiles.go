@@ -20,7 +20,7 @@ func (l *Linter) Profile(p *profile.Profile, issuer *profile.Issuer, now time.Ti
 		return nil, err
 	}
 	for _, sample := range samples {
-		grave, mild, err := findings(l.all, sample.DER, issuer.Algorithm())
+		grave, mild, err := l.findings(l.all, sample.DER, issuer.Algorithm())
 		if err != nil {
 			return nil, fmt.Errorf("couldn't use the profile %s: %w", p.Name, err)
 		}
