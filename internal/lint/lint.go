@@ -27,6 +27,7 @@ import (
 type Linter struct {
 	fast   []*zlint.CertificateLint // for every certificate: what the RFCs demand
 	all    []*zlint.CertificateLint // for samples of profiles: also what they advise, and the public CAs' and browsers'
+	about  map[string]string        // see aboutRare
 	config zlint.Configuration
 }
 
@@ -42,6 +43,7 @@ func New() *Linter {
 			l.fast = append(l.fast, candidate)
 		}
 	}
+	l.about = aboutRare(l.fast)
 	return l
 }
 
@@ -101,6 +103,11 @@ func (l *Linter) findings(lints []*zlint.CertificateLint, tbs, algorithm []byte)
 	}
 	skip := inapplicable(cert)
 	for _, lint := range lints {
+		if about := l.about[lint.Name]; about != "" {
+			if _, there := cert.ExtensionsMap[about]; !there {
+				continue
+			}
+		}
 		if skip(lint) {
 			continue
 		}

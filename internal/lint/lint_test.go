@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	zx509 "github.com/zmap/zcrypto/x509"
 	zlint "github.com/zmap/zlint/v3/lint"
 
 	"chancery/internal/duration"
@@ -185,6 +186,36 @@ func TestExclusionsExist(t *testing.T) {
 	linter := New()
 	if len(linter.fast) < 90 || len(linter.all) < len(linter.fast)+100 {
 		t.Errorf("%d fast lints of %d; some are missing", len(linter.fast), len(linter.all))
+	}
+}
+
+// A lint that is left out for want of an extension does not apply without it,
+// and is not left out where it is.
+func TestRareExtensions(t *testing.T) {
+	linter, seen := New(), map[string]bool{}
+	for _, ca := range []bool{false, true} {
+		cert := flawed(t, func(c *x509.Certificate) { c.IsCA = ca })
+		parsed, err := zx509.ParseCertificate(x509der.Assemble(cert.tbs, cert.algorithm, make([]byte, 64)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, lint := range linter.fast {
+			about := linter.about[lint.Name]
+			if result := lint.Execute(parsed, linter.config); about != "" && result.Status != zlint.NA {
+				t.Errorf("%s applies without %s: %v", lint.Name, about, result.Status)
+			}
+			seen[about] = true
+		}
+	}
+	for beginning, extension := range rareExtensions() {
+		if !seen[extension] {
+			t.Errorf("no lint is about %s (%s)", extension, beginning)
+		}
+	}
+	inhibit := pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 54}, Value: []byte{2, 1, 0}}
+	cert := flawed(t, func(c *x509.Certificate) { c.ExtraExtensions = []pkix.Extension{inhibit} })
+	if err := linter.Check(cert.tbs, cert.algorithm); err == nil || !strings.Contains(err.Error(), "e_inhibit_any_policy_not_critical") {
+		t.Errorf("an extension that must be critical: %v", err)
 	}
 }
 
