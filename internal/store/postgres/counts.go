@@ -1,0 +1,103 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"chancery/internal/store"
+)
+
+// Certificates are counted when they come, change and go. Each time a row is
+// added to certificate_changes; now and then these are taken away again and
+// added to three rows of certificate_counts: that of all, that of the short
+// span of time in which a certificate ends, and that of the long one. So the
+// certificates that end after a moment are those of a few hundred long spans, of
+// the short ones in the rest of a long one, some that are counted one by one in
+// the rest of a short one, and those that are still in the changes.
+const (
+	levelAll, levelShort, levelLong = 0, 1, 2
+
+	shortSpan = 1 << 16 // ms: a good minute
+	longSpan  = 1 << 25 // ms: nine hours
+)
+
+const (
+	// What is taken away is taken away by this process only, and the rows are
+	// changed in one order by all.
+	foldChanges = "WITH gone AS (DELETE FROM certificate_changes WHERE id IN (SELECT id FROM certificate_changes ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) " +
+		"RETURNING not_after, issuer_id, profile, good, revoked, abandoned), " +
+		"spans AS (SELECT 0 AS level, 0::bigint AS start, issuer_id, profile, good, revoked, abandoned FROM gone " +
+		"UNION ALL SELECT 1, not_after / 65536 * 65536, issuer_id, profile, good, revoked, abandoned FROM gone " +
+		"UNION ALL SELECT 2, not_after / 33554432 * 33554432, issuer_id, profile, good, revoked, abandoned FROM gone) " +
+		"INSERT INTO certificate_counts (level, start, issuer_id, profile, good, revoked, abandoned) " +
+		"SELECT level, start, issuer_id, profile, sum(good), sum(revoked), sum(abandoned) FROM spans " +
+		"GROUP BY level, start, issuer_id, profile ORDER BY level, start, issuer_id, profile " +
+		"ON CONFLICT (level, start, issuer_id, profile) DO UPDATE SET good = certificate_counts.good + excluded.good, " +
+		"revoked = certificate_counts.revoked + excluded.revoked, abandoned = certificate_counts.abandoned + excluded.abandoned"
+
+	sums      = "SELECT coalesce(sum(good), 0)::bigint, coalesce(sum(revoked), 0)::bigint, coalesce(sum(abandoned), 0)::bigint FROM "
+	ofKind    = "($1 = '' OR issuer_id = $1) AND ($2 = '' OR profile = $2) "
+	sumCounts = sums + "certificate_counts WHERE " + ofKind + "AND level = $3 AND start >= $4 AND start < $5"
+	// All that end at $3 or later.
+	sumChanges   = sums + "certificate_changes WHERE " + ofKind + "AND not_after >= $3"
+	countBetween = "SELECT count(*) FILTER (WHERE revoked = 0), count(*) FILTER (WHERE revoked > 0 AND NOT abandoned), count(*) FILTER (WHERE abandoned) " +
+		"FROM certificates WHERE " + ofKind + "AND not_after >= $3 AND not_after < $4"
+	selectLastEnd = "SELECT coalesce(max(ends), 0)::bigint FROM (SELECT (SELECT max(c.not_after) FROM certificates c WHERE c.issuer_id = $1 AND c.partition = p.number) AS ends " +
+		"FROM (SELECT number FROM partitions WHERE issuer_id = $1 UNION SELECT 0) p) e"
+)
+
+// tally counts certificates.
+type tally struct{ good, revoked, abandoned int }
+
+func (t *tally) add(r *row) {
+	t.good, t.revoked, t.abandoned = t.good+r.int(), t.revoked+r.int(), t.abandoned+r.int()
+}
+
+// beginning is when the span that a moment lies in began.
+func beginning(ms, span int64) int64 { return ms &^ (span - 1) }
+
+// startOfTime and endOfTime are before and after every moment.
+const (
+	startOfTime = -1 << 62
+	endOfTime   = 1 << 62
+)
+
+// endingFrom adds up the certificates whose NotAfter is at that moment or later.
+func endingFrom(sum *tally, issuerID, profile string, moment int64) []*query {
+	short, long := beginning(moment, shortSpan)+shortSpan, beginning(moment, longSpan)+longSpan
+	return []*query{
+		ask(sum.add, countBetween, issuerID, profile, moment, short),
+		ask(sum.add, sumChanges, issuerID, profile, short),
+		ask(sum.add, sumCounts, issuerID, profile, levelShort, short, long),
+		ask(sum.add, sumCounts, issuerID, profile, levelLong, long, int64(endOfTime)),
+	}
+}
+
+// CountCertificates implements store.Certificates.
+func (s *Store) CountCertificates(ctx context.Context, issuerID, profile string, now time.Time) (store.CertificateCounts, error) {
+	return read(ctx, s, "count certificates", func(c *conn) (store.CertificateCounts, error) {
+		var all, left tally
+		err := c.snapshot(append(endingFrom(&left, issuerID, profile, millis(now)),
+			ask(all.add, sumChanges, issuerID, profile, int64(startOfTime)),
+			ask(all.add, sumCounts, issuerID, profile, levelAll, 0, 1))...)
+		return store.CertificateCounts{
+			Valid: left.good, Expired: all.good - left.good, Revoked: all.revoked, Abandoned: all.abandoned,
+		}, err
+	})
+}
+
+// Unexpired implements store.Certificates.
+func (s *Store) Unexpired(ctx context.Context, issuerID string, now time.Time) (count int, last time.Time, err error) {
+	count, err = read(ctx, s, "count certificates", func(c *conn) (int, error) {
+		var left tally
+		end := time.Time{}
+		err := c.snapshot(append(endingFrom(&left, issuerID, "", millis(now)+1),
+			ask(func(r *row) { end = r.time() }, selectLastEnd, issuerID))...)
+		count := left.good + left.revoked + left.abandoned
+		if last = end; count == 0 {
+			last = time.Time{}
+		}
+		return count, err
+	})
+	return count, last, err
+}

@@ -1,0 +1,315 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"chancery/internal/store"
+)
+
+// TestKill kills the server in the middle of load, five times. The load goes
+// on through it without an error, and every acknowledged step is there.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	server, err := newServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.stop(syscall.SIGINT)
+		_ = os.RemoveAll(server.dir)
+	})
+	s := openAt(t, Options{URL: server.database(t), Connections: 8, Deadline: time.Minute})
+	account := testAccount(t)
+	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	l := &load{store: s, account: account.ID}
+	l.start(t, 8)
+	for range 5 {
+		l.wait(t, 20)
+		server.stop(syscall.SIGKILL)
+		if err := server.start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.wait(t, 20)
+	l.stop()
+	l.check(t)
+}
+
+// TestConnectionsCut cuts connections between the request and the answer, at
+// random moments and so at COMMIT, too. No step fails or happens twice.
+func TestConnectionsCut(t *testing.T) {
+	t.Parallel()
+	server := theServer(t)
+	url := server.database(t)
+	p := newProxy(t, server)
+	s := openAt(t, Options{URL: strings.Replace(url, fmt.Sprint(server.port), fmt.Sprint(p.port), 1), Connections: 4, Deadline: time.Minute})
+	account := testAccount(t)
+	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	p.every.Store(37)
+	l := &load{store: s, account: account.ID}
+	l.start(t, 4)
+	l.wait(t, 300)
+	l.stop()
+	p.every.Store(0)
+	l.check(t)
+	if p.cut.Load() < 10 {
+		t.Errorf("only %d connections were cut", p.cut.Load())
+	}
+	counts, err := s.CountCertificates(t.Context(), "", "", time.Now())
+	if err != nil || counts.Valid != len(l.issued) {
+		t.Errorf("%+v certificates are counted, want %d (%v)", counts, len(l.issued), err)
+	}
+}
+
+// TestSilentServer has a server that accepts and never answers: steps end at
+// the store's deadline.
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	server := theServer(t)
+	url := server.database(t)
+	p := newProxy(t, server)
+	s := openAt(t, Options{URL: strings.Replace(url, fmt.Sprint(server.port), fmt.Sprint(p.port), 1), Connections: 2, Deadline: time.Second})
+	p.silent.Store(true)
+	begun := time.Now()
+	_, err := s.Account(t.Context(), "a")
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("the error is %v", err)
+	}
+	if err := s.Ping(t.Context()); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("the error is %v", err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("two steps took %s", took)
+	}
+}
+
+// load issues certificates until it is stopped, and remembers what was
+// acknowledged.
+type load struct {
+	store   *Store
+	account string
+	done    atomic.Int64
+	ended   atomic.Bool
+	group   sync.WaitGroup
+	mu      sync.Mutex
+	issued  map[string]store.CertificateKey // by order; guarded by mu
+}
+
+func (l *load) start(t *testing.T, workers int) {
+	t.Cleanup(l.stop)
+	l.issued = map[string]store.CertificateKey{}
+	for worker := range workers {
+		l.group.Go(func() {
+			for i := 0; !l.ended.Load(); i++ {
+				id, key, err := issue(t, l.store, l.account, fmt.Sprintf("host%d-%d.example", worker, i))
+				if err != nil {
+					t.Error(err)
+					l.ended.Store(true)
+					return
+				}
+				l.mu.Lock()
+				l.issued[id] = key
+				l.mu.Unlock()
+				l.done.Add(1)
+			}
+		})
+	}
+}
+
+// wait returns when so many more have been issued.
+func (l *load) wait(t *testing.T, more int64) {
+	t.Helper()
+	for want := l.done.Load() + more; l.done.Load() < want; {
+		if l.ended.Load() || t.Context().Err() != nil {
+			t.Fatal("the load has ended")
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+func (l *load) stop() {
+	l.ended.Store(true)
+	l.group.Wait()
+}
+
+func (l *load) check(t *testing.T) {
+	t.Helper()
+	for id, key := range l.issued {
+		order, err := l.store.Order(t.Context(), id)
+		if err != nil || order.Certificate == nil || *order.Certificate != key {
+			t.Errorf("order %s was acknowledged, but is %+v (%v)", id, order, err)
+		}
+		if c, err := l.store.Certificate(t.Context(), key); err != nil || c.Owner.ID != id {
+			t.Errorf("certificate %s was acknowledged, but is %+v (%v)", key.Serial, c, err)
+		}
+	}
+	left, err := l.store.Intents(t.Context(), time.Now().Add(time.Hour), 10)
+	if err != nil || len(left) > 0 {
+		t.Errorf("%d intents are left over (%v)", len(left), err)
+	}
+}
+
+// proxy stands between store and server and can cut connections.
+type proxy struct {
+	port   int
+	target string
+	every  atomic.Int64 // cut at each answer of that number; 0 for none
+	answer atomic.Int64
+	cut    atomic.Int64
+	silent atomic.Bool // answers are kept back
+}
+
+func newProxy(t *testing.T, s *server) *proxy {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed by the cleanup
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	p := &proxy{port: listener.Addr().(*net.TCPAddr).Port, target: fmt.Sprintf("127.0.0.1:%d", s.port)}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(client)
+		}
+	}()
+	return p
+}
+
+func (p *proxy) serve(client net.Conn) {
+	var dialer net.Dialer
+	server, err := dialer.DialContext(context.Background(), "tcp", p.target)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	go func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	}()
+	defer func() { _ = client.Close() }()
+	for buf := make([]byte, 64<<10); ; {
+		n, err := server.Read(buf)
+		if err != nil {
+			return
+		}
+		if p.silent.Load() {
+			continue
+		}
+		if every := p.every.Load(); every > 0 && p.answer.Add(1)%every == 0 {
+			p.cut.Add(1) // what was asked for was done: that is what the answer says
+			return
+		}
+		if _, err := client.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// TestProcesses races stores of their own, as those of several processes are,
+// for one token, one order and one account key.
+func TestProcesses(t *testing.T) {
+	t.Parallel()
+	url := theServer(t).database(t)
+	stores := make([]*Store, 3)
+	var group sync.WaitGroup
+	for i := range stores { // all at once find nothing, and one migrates
+		group.Go(func() { stores[i] = openAt(t, Options{URL: url, Connections: 4}) })
+	}
+	group.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	ctx, now := t.Context(), time.Now()
+	account := testAccount(t)
+	if _, _, err := stores[0].CreateAccount(ctx, account); err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		order := testOrder(t, account.ID, rand.Text()+".example", now)
+		if _, _, err := stores[0].CreateOrder(ctx, order, order.Authorizations); err != nil {
+			t.Fatal(err)
+		}
+		if err := stores[1].FinishAuthorization(ctx, order.Authorizations[0].ID, store.Outcome{Method: "http-01", Settled: now, Expires: now.Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		begin := func(owner store.Owner) func(s *Store) bool {
+			return func(s *Store) bool {
+				c := testCertificate(t, &order, now)
+				return s.BeginIssuance(ctx, store.Intent{CertificateKey: c.CertificateKey, Owner: owner, TBS: c.DER, Created: now, Deadline: now.Add(time.Hour)}) == nil
+			}
+		}
+		once(t, stores, "finalize", begin(store.Owner{Kind: store.OwnerOrder, ID: order.ID}))
+		once(t, stores, "token", begin(store.Owner{Kind: store.OwnerToken, ID: newID(t)}))
+		key := rand.Text()
+		once(t, stores, "newAccount", func(s *Store) bool {
+			a := testAccount(t)
+			a.Key.Thumbprint = key
+			_, created, err := s.CreateAccount(ctx, a)
+			return err == nil && created
+		})
+	}
+}
+
+// once checks that f succeeds exactly once when all stores do it twice.
+func once(t *testing.T, stores []*Store, what string, f func(*Store) bool) {
+	t.Helper()
+	var won atomic.Int64
+	var group sync.WaitGroup
+	for i := range 2 * len(stores) {
+		group.Go(func() {
+			if f(stores[i%len(stores)]) {
+				won.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if won.Load() != 1 {
+		t.Fatalf("%s: %d have won", what, won.Load())
+	}
+}
+
+// TestMigrateRefusesNewer checks that a database that a later version has
+// taken for itself is left alone, and one that it shares is not.
+func TestMigrateRefusesNewer(t *testing.T) {
+	t.Parallel()
+	url := theServer(t).database(t)
+	_ = openAt(t, Options{URL: url}).Close()
+	c, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.Background()) }()
+	for oldest, want := range map[int]bool{1: true, 99: false} {
+		if _, err := c.Exec(t.Context(), "UPDATE chancery_schema SET version = 99, oldest = $1", oldest); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), Options{URL: url})
+		if (err == nil) != want {
+			t.Errorf("with schemas from %d on: %v", oldest, err)
+		}
+		if err == nil {
+			_ = s.Close()
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+
+	"chancery/internal/store"
+)
+
+const (
+	provisionerColumns = "name, type, spec, created"
+
+	insertProvisioner  = "INSERT INTO provisioners (" + provisionerColumns + ") VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+	selectProvisioners = "SELECT " + provisionerColumns + " FROM provisioners ORDER BY name"
+	deleteProvisioner  = "DELETE FROM provisioners WHERE name = $1"
+)
+
+// CreateProvisioner implements store.Provisioners.
+func (s *Store) CreateProvisioner(ctx context.Context, p store.Provisioner) error {
+	return update(ctx, s, "create provisioner", func(c *conn) error {
+		q := do(insertProvisioner, p.Name, p.Type, string(p.Spec), p.Created)
+		if err := c.last(q); err != nil || q.changed > 0 {
+			return err
+		}
+		if c.again {
+			same := false
+			err := c.each(func(r *row) {
+				same = r.text() == p.Name && r.text() == p.Type && r.text() == string(p.Spec) && r.time().UnixMilli() == p.Created.UnixMilli() || same
+			}, selectProvisioners)
+			if err != nil || same {
+				return err
+			}
+		}
+		return store.ErrClaimed
+	})
+}
+
+// ListProvisioners implements store.Provisioners.
+func (s *Store) ListProvisioners(ctx context.Context) ([]store.Provisioner, error) {
+	return read(ctx, s, "list provisioners", func(c *conn) (list []store.Provisioner, err error) {
+		err = c.each(func(r *row) {
+			list = append(list, store.Provisioner{Name: r.text(), Type: r.text(), Spec: json.RawMessage(r.text()), Created: r.time()})
+		}, selectProvisioners)
+		return list, err
+	})
+}
+
+// RemoveProvisioner implements store.Provisioners.
+func (s *Store) RemoveProvisioner(ctx context.Context, name string) error {
+	return update(ctx, s, "remove provisioner", func(c *conn) error {
+		q := do(deleteProvisioner, name)
+		if err := c.last(q); err != nil || q.changed > 0 || c.again {
+			return err
+		}
+		return store.ErrNotFound
+	})
+}

@@ -1,0 +1,134 @@
+package postgres
+
+import (
+	"context"
+	"encoding/hex"
+	"iter"
+	"strings"
+	"time"
+
+	"chancery/internal/identifier"
+	"chancery/internal/store"
+)
+
+const (
+	serviceColumns = "s.id, s.names, s.types, s.first, s.last, s.newest_issuer, s.newest_serial, s.valid_until, s.certificates"
+
+	// Enters the certificate that the statement before it in the same WITH has
+	// stored, with the names $24 of the types $25. An abandoned certificate comes
+	// without any of what is compared here.
+	upsertService = "INSERT INTO services (id, names, types, first, last, newest_serial, newest_issuer, valid_until, certificates, records, searchable) " +
+		"SELECT service, $24, $25, CASE WHEN abandoned THEN 0 ELSE issued END, CASE WHEN abandoned THEN 0 ELSE issued END, " +
+		"CASE WHEN abandoned THEN '' ELSE serial END, CASE WHEN abandoned THEN '' ELSE issuer_id END, " +
+		"CASE WHEN revoked > 0 THEN 0 ELSE not_after END, CASE WHEN abandoned THEN 0 ELSE 1 END, 1, false " +
+		"FROM entered WHERE service <> '' ON CONFLICT (id) DO UPDATE SET records = services.records + 1, " +
+		"first = CASE WHEN excluded.certificates = 0 THEN services.first WHEN services.certificates = 0 THEN excluded.first ELSE least(services.first, excluded.first) END, " +
+		"last = CASE WHEN " + isNewest + " THEN excluded.last ELSE services.last END, " +
+		"newest_serial = CASE WHEN " + isNewest + " THEN excluded.newest_serial ELSE services.newest_serial END, " +
+		"newest_issuer = CASE WHEN " + isNewest + " THEN excluded.newest_issuer ELSE services.newest_issuer END, " +
+		"valid_until = greatest(services.valid_until, excluded.valid_until), " +
+		"certificates = services.certificates + excluded.certificates"
+	isNewest = "(excluded.newest_serial, excluded.newest_issuer) > (services.newest_serial, services.newest_issuer)"
+
+	selectServicePlace = "SELECT valid_until, number FROM services WHERE id = $1"
+	selectService      = "SELECT " + serviceColumns + " FROM services s WHERE s.id = $1 AND s.certificates > 0"
+
+	updateServiceLeft = "UPDATE services SET records = records - $2, certificates = certificates - $3 WHERE id = $1"
+	// What a service says after some of its certificates are gone. The
+	// certificate that is newest is read three times: portable SQL has no other way.
+	updateServiceNewest = "UPDATE services SET valid_until = " + latestUnrevoked + ", " +
+		"newest_serial = coalesce((SELECT serial " + newestOfService + "), ''::bytea), " +
+		"newest_issuer = coalesce((SELECT issuer_id " + newestOfService + "), ''), " +
+		"last = coalesce((SELECT issued " + newestOfService + "), 0) WHERE id = $1 AND records > 0"
+	newestOfService = "FROM certificates WHERE service = services.id AND service <> '' AND NOT abandoned ORDER BY serial DESC, issuer_id DESC LIMIT 1"
+)
+
+func readService(r *row) store.Service {
+	s := store.Service{ID: hex.EncodeToString(r.blob()), Identifiers: readNames(r.text(), r.text()), First: r.time(), Last: r.time()}
+	s.Newest.IssuerID = r.text()
+	r.fixed(s.Newest.Serial[:])
+	s.ValidUntil, s.Certificates = r.time(), r.int()
+	return s
+}
+
+// writeNames is the text in which a service keeps its names, and another for
+// their types: one a line, with a line's end before the first name as well, so
+// that a whole name can be looked for.
+func writeNames(ids []identifier.Identifier) (names, types string) {
+	names = "\n"
+	for _, id := range ids {
+		names += id.Value + "\n"
+		types += string(id.Type) + "\n"
+	}
+	return names, types
+}
+
+func readNames(names, types string) (ids []identifier.Identifier) {
+	typ := strings.Split(types, "\n")
+	for name := range namesOf(names) {
+		ids = append(ids, identifier.Identifier{Type: identifier.Type(typ[len(ids)]), Value: name})
+	}
+	return ids
+}
+
+// namesOf are the names in the text that a service keeps.
+func namesOf(text string) iter.Seq[string] {
+	return strings.SplitSeq(strings.TrimSuffix(strings.TrimPrefix(text, "\n"), "\n"), "\n")
+}
+
+// serviceKey is a service's ID as it is stored; nil for what is none.
+func serviceKey(id string) []byte {
+	key, err := hex.DecodeString(id)
+	if err != nil {
+		return nil
+	}
+	return key
+}
+
+// Service implements store.Services.
+func (s *Store) Service(ctx context.Context, id string) (store.Service, error) {
+	return read(ctx, s, "read service", func(c *conn) (service store.Service, err error) {
+		err = c.one(func(r *row) { service = readService(r) }, selectService, serviceKey(id))
+		return service, err
+	})
+}
+
+// ListServices implements store.Services.
+func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]store.Service, error) {
+	return read(ctx, s, "list services", func(c *conn) ([]store.Service, error) {
+		l := &search{table: "services s", key: []string{"s.id"}, columns: serviceColumns, order: []string{"s.number"}, few: s.few, limit: pageSize(query.Limit)}
+		if query.Health == store.ServiceUnhealthy || !query.ExpiresBefore.IsZero() {
+			l.order = []string{"s.valid_until", "s.number"}
+		}
+		askServices(l, &query)
+		if query.Before != "" {
+			err := c.one(func(r *row) { l.before = []any{r.int64(), r.int64()} }, selectServicePlace, serviceKey(query.Before))
+			if err != nil {
+				return nil, err
+			}
+			l.before = l.before[len(l.before)-len(l.order):]
+		}
+		return find(c, l, readService)
+	})
+}
+
+// askServices puts the questions of a query.
+func askServices(l *search, query *store.ServiceQuery) {
+	l.ask("s.certificates > 0")
+	if query.ID != "" {
+		l.ask("s.id = ?", serviceKey(query.ID))
+	}
+	for _, q := range nameQuestions(query.Name, query.NamePattern, query.NamePart) {
+		l.meet("s.id IN ("+q.sql+")", q.args...)
+	}
+	l.between("s.valid_until", time.Time{}, query.ExpiresBefore)
+	switch query.Health {
+	case "":
+	case store.ServiceHealthy:
+		l.meet("s.valid_until >= ?", query.Now)
+	case store.ServiceUnhealthy:
+		l.meet("s.valid_until < ?", query.Now)
+	default:
+		l.ask("false") // there are no others
+	}
+}

@@ -1,0 +1,102 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"chancery/internal/store"
+)
+
+const (
+	// An order that is being finalized is never removed: Finalized and no end.
+	// With the last order that was to replace a certificate goes what was held
+	// for that.
+	deleteOrders = "WITH gone AS (DELETE FROM orders WHERE id IN (SELECT id FROM orders WHERE expires < $1 " +
+		"AND NOT (finalized > 0 AND certificate_issuer = '' AND failure = '') ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED) " +
+		"RETURNING replaces_serial, replaces_issuer), " +
+		"free AS (DELETE FROM replacements USING gone WHERE serial = replaces_serial AND issuer_id = replaces_issuer) SELECT 1 FROM gone"
+	// Nor is an authorization that an order lists, its own or another.
+	deleteAuthorizations = "WITH gone AS (DELETE FROM authorizations WHERE id IN (SELECT a.id FROM authorizations a WHERE a.expires < $1 " +
+		"AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.id = a.order_id) " +
+		"AND NOT EXISTS (SELECT 1 FROM authorization_reuses r JOIN orders o ON o.id = r.order_id WHERE r.authorization_id = a.id) " +
+		"ORDER BY a.expires LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id), " +
+		"free AS (DELETE FROM authorization_reuses USING gone WHERE authorization_id = gone.id) SELECT 1 FROM gone"
+	deleteSpentBefore = "DELETE FROM spent_tokens WHERE id IN (SELECT id FROM spent_tokens WHERE expires > 0 AND expires < $1 ORDER BY expires LIMIT $2 FOR UPDATE SKIP LOCKED)"
+
+	deleteCertificates = "WITH gone AS (DELETE FROM certificates WHERE (serial, issuer_id) IN (SELECT serial, issuer_id FROM certificates " +
+		"WHERE not_after < $1 ORDER BY not_after LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING issuer_id, profile, not_after, abandoned, revoked, service), " +
+		"counted AS (INSERT INTO certificate_changes (not_after, issuer_id, profile, good, revoked, abandoned) SELECT not_after, issuer_id, profile, " +
+		"CASE WHEN revoked = 0 THEN -1 ELSE 0 END, CASE WHEN revoked > 0 AND NOT abandoned THEN -1 ELSE 0 END, CASE WHEN abandoned THEN -1 ELSE 0 END FROM gone) " +
+		"SELECT service, count(*), count(*) FILTER (WHERE NOT abandoned) FROM gone GROUP BY service ORDER BY service"
+	deleteEmptyCounts = "DELETE FROM certificate_counts WHERE good = 0 AND revoked = 0 AND abandoned = 0"
+)
+
+// tidyBatch is how many records one transaction removes: few enough that the
+// steps beside it hardly wait.
+const tidyBatch = 100
+
+// Tidy implements store.Store. Orders go first, so that the authorizations
+// they listed can go with them. What another process is removing is left to it.
+func (s *Store) Tidy(ctx context.Context, cutoff store.TidyCutoff, limit int) (removed int, err error) {
+	for _, kind := range []struct {
+		cutoff time.Time
+		remove func(c *conn, cutoff time.Time, limit int) (int, error)
+	}{
+		{cutoff.Orders, remover(deleteOrders)},
+		{cutoff.Authorizations, remover(deleteAuthorizations)},
+		{cutoff.Certificates, removeCertificates},
+		{cutoff.Tokens, remover(deleteSpentBefore)},
+	} {
+		if kind.cutoff.IsZero() {
+			continue
+		}
+		n, kindErr := s.removeInBatches(ctx, kind.cutoff, limit, kind.remove)
+		removed += n
+		err = errors.Join(err, kindErr)
+	}
+	if err != nil {
+		return removed, err
+	}
+	return removed, errors.Join(s.catchUp(ctx), update(ctx, s, "tidy", func(c *conn) error { return c.last(do(deleteEmptyCounts)) }))
+}
+
+func (s *Store) removeInBatches(ctx context.Context, cutoff time.Time, limit int, remove func(*conn, time.Time, int) (int, error)) (removed int, err error) {
+	for removed < limit {
+		size := min(tidyBatch, limit-removed)
+		n, err := step(ctx, s, "tidy", func(c *conn) (int, error) { return remove(c, cutoff, size) })
+		removed += n
+		if err != nil || n < size {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
+// remover removes what one statement does.
+func remover(sql string) func(*conn, time.Time, int) (int, error) {
+	return func(c *conn, cutoff time.Time, limit int) (int, error) {
+		q := do(sql, cutoff, limit)
+		err := c.last(q)
+		return int(q.changed), err
+	}
+}
+
+// removeCertificates takes them out of their services, too. A service goes with
+// its last.
+func removeCertificates(c *conn, cutoff time.Time, limit int) (removed int, err error) {
+	var queries []*query
+	err = c.each(func(r *row) {
+		service, records, counted := r.blob(), r.int(), r.int()
+		if removed += records; service == nil {
+			return
+		}
+		// The first locks the service, so that the others see what it has.
+		queries = append(queries, do(updateServiceLeft, service, records, counted), do(updateServiceNewest, service),
+			do(deleteServiceNames, service), do(deleteServiceParts, service), do(deleteService, service))
+	}, deleteCertificates, cutoff, limit)
+	if err != nil {
+		return 0, err
+	}
+	return removed, c.last(queries...)
+}
