@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"chancery/client"
 	"chancery/internal/acmeclient"
@@ -18,8 +19,9 @@ import (
 // serviceAccountToken is where Kubernetes puts a pod's token.
 const serviceAccountToken = "/var/run/secrets/kubernetes.io/serviceaccount/token" //nolint:gosec // a path
 
-// proof says how "cert issue" and "cert revoke" get a token.
+// proof says how "cert issue" gets a token.
 type proof struct {
+	flags       *pflag.FlagSet
 	login       login
 	instance    instance
 	token       string
@@ -31,12 +33,13 @@ type proof struct {
 
 func (p *proof) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	p.flags = flags
 	flags.StringVar(&p.token, "token", "", "get the certificate by this token instead of over ACME; - reads it from standard input")
 	flags.BoolVar(&p.oidc, "oidc", false, "get it by logging in at the provider of a provisioner of type oidc")
 	flags.BoolVar(&p.k8s, "k8s", false, "get it by the token of the Kubernetes service account")
 	flags.StringVar(&p.k8sToken, "k8s-token", "", "file of that token (default \""+serviceAccountToken+"\")")
 	flags.StringVar(&p.x5c, "x5c", "", "get it by this certificate of another CA, for a provisioner of type x5c")
-	flags.StringVar(&p.x5cKey, "x5c-key", "", "file of its key")
+	flags.StringVar(&p.x5cKey, "x5c-key", "", "file of its key (default: the file of --x5c)")
 	flags.StringVar(&p.provisioner, "provisioner", "", "name of the provisioner (default: the one that fits)")
 	p.login.add(cmd)
 	p.instance.add(cmd)
@@ -58,10 +61,12 @@ func (p *proof) check() error {
 		}
 	}
 	switch {
+	case p.flags.Changed("token") && strings.TrimSpace(p.token) == "":
+		return usagef("--token is empty; did the command that makes it fail?")
 	case given > 1:
 		return usagef("--token, --oidc, --k8s, --x5c, --aws, --gcp and --azure exclude each other")
-	case (p.x5c == "") != (p.x5cKey == ""):
-		return usagef("--x5c and --x5c-key go together")
+	case p.x5c == "" && p.x5cKey != "":
+		return usagef("--x5c-key goes with --x5c")
 	case (p.login.device || p.login.noBrowser) && !p.oidc:
 		return usagef("--device and --no-browser go with --oidc")
 	case p.provisioner != "" && given == 0:
@@ -131,7 +136,10 @@ func (p *proof) byCertificate(ctx context.Context, e *endpoint, names []string) 
 	if order.Chain, err = acmeclient.ReadCertificates(p.x5c); err != nil {
 		return "", err
 	}
-	if order.Key, err = client.ReadKey(p.x5cKey); err != nil {
+	if order.Key, err = client.ReadKey(cmp.Or(p.x5cKey, p.x5c)); err != nil {
+		if p.x5cKey == "" {
+			err = withHint(err, "--x5c-key names the file of the certificate's key")
+		}
 		return "", err
 	}
 	if err := p.choose(ctx, e, "x5c"); err != nil {
