@@ -52,7 +52,7 @@ func (v *inventoryBench) certificateNumber(i, n int, random *rand.ChaCha8) store
 	host := i/1000*1000 + i%500
 	c := store.Certificate{
 		CertificateKey: store.CertificateKey{IssuerID: "0123456789abcdef", Serial: number},
-		AccountID:      fmt.Sprint("account", host%100), Profile: "tls-server", Rule: "default",
+		AccountID:      fmt.Sprint("account", host%50), Profile: "tls-server", Rule: "default",
 		Identifiers: []identifier.Identifier{{Type: identifier.DNS, Value: fmt.Sprintf("web-%05x.team%d.corp.example", host, host%200)}},
 		DER:         make([]byte, 800), KeyHash: sha256.Sum256([]byte(fmt.Sprint("key", i/2))),
 		NotBefore: issued, NotAfter: issued.Add(90 * 24 * time.Hour), Issued: issued,
