@@ -136,11 +136,8 @@ func readResult(result *pgconn.ResultReader, q *query) error {
 			q.read(&r)
 		}
 	}
-	tag, err := result.Close()
+	tag, _ := result.Close() // an error is the batch's, too
 	q.changed = tag.RowsAffected()
-	if err != nil {
-		return nil // the batch's Close has it
-	}
 	return r.err
 }
 

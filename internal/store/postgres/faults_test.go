@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,21 +17,21 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"chancery/internal/store"
+	"chancery/internal/store/postgres/postgrestest"
 )
 
 // TestKill kills the server in the middle of load, five times. The load goes
 // on through it without an error, and every acknowledged step is there.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	server, err := newServer()
+	server, err := postgrestest.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		server.stop(syscall.SIGINT)
-		_ = os.RemoveAll(server.dir)
+		_ = server.Remove()
 	})
-	s := openAt(t, Options{URL: server.database(t), Connections: 8, Deadline: time.Minute})
+	s := openAt(t, Options{URL: server.Database(t), Connections: 8, Deadline: time.Minute})
 	account := testAccount(t)
 	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
@@ -41,8 +40,8 @@ func TestKill(t *testing.T) {
 	l.start(t, 8)
 	for range 5 {
 		l.wait(t, 20)
-		server.stop(syscall.SIGKILL)
-		if err := server.start(); err != nil {
+		server.Stop(syscall.SIGKILL)
+		if err := server.Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -56,9 +55,9 @@ func TestKill(t *testing.T) {
 func TestConnectionsCut(t *testing.T) {
 	t.Parallel()
 	server := theServer(t)
-	url := server.database(t)
+	url := server.Database(t)
 	p := newProxy(t, server)
-	s := openAt(t, Options{URL: strings.Replace(url, fmt.Sprint(server.port), fmt.Sprint(p.port), 1), Connections: 4, Deadline: time.Minute})
+	s := openAt(t, Options{URL: strings.Replace(url, fmt.Sprint(server.Port), fmt.Sprint(p.port), 1), Connections: 4, Deadline: time.Minute})
 	account := testAccount(t)
 	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
@@ -84,9 +83,9 @@ func TestConnectionsCut(t *testing.T) {
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	server := theServer(t)
-	url := server.database(t)
+	url := server.Database(t)
 	p := newProxy(t, server)
-	s := openAt(t, Options{URL: strings.Replace(url, fmt.Sprint(server.port), fmt.Sprint(p.port), 1), Connections: 2, Deadline: time.Second})
+	s := openAt(t, Options{URL: strings.Replace(url, fmt.Sprint(server.Port), fmt.Sprint(p.port), 1), Connections: 2, Deadline: time.Second})
 	p.silent.Store(true)
 	begun := time.Now()
 	_, err := s.Account(t.Context(), "a")
@@ -177,13 +176,13 @@ type proxy struct {
 	silent atomic.Bool // answers are kept back
 }
 
-func newProxy(t *testing.T, s *server) *proxy {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed by the cleanup
+func newProxy(t *testing.T, s *postgrestest.Server) *proxy {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
-	p := &proxy{port: listener.Addr().(*net.TCPAddr).Port, target: fmt.Sprintf("127.0.0.1:%d", s.port)}
+	p := &proxy{port: listener.Addr().(*net.TCPAddr).Port, target: fmt.Sprintf("127.0.0.1:%d", s.Port)}
 	go func() {
 		for {
 			client, err := listener.Accept()
@@ -230,7 +229,7 @@ func (p *proxy) serve(client net.Conn) {
 // for one token, one order and one account key.
 func TestProcesses(t *testing.T) {
 	t.Parallel()
-	url := theServer(t).database(t)
+	url := theServer(t).Database(t)
 	stores := make([]*Store, 3)
 	var group sync.WaitGroup
 	for i := range stores { // all at once find nothing, and one migrates
@@ -293,7 +292,7 @@ func once(t *testing.T, stores []*Store, what string, f func(*Store) bool) {
 // taken for itself is left alone, and one that it shares is not.
 func TestMigrateRefusesNewer(t *testing.T) {
 	t.Parallel()
-	url := theServer(t).database(t)
+	url := theServer(t).Database(t)
 	_ = openAt(t, Options{URL: url}).Close()
 	c, err := pgx.Connect(t.Context(), url)
 	if err != nil {

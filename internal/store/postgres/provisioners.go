@@ -15,6 +15,10 @@ const (
 	deleteProvisioner  = "DELETE FROM provisioners WHERE name = $1"
 )
 
+func readProvisioner(r *row) store.Provisioner {
+	return store.Provisioner{Name: r.text(), Type: r.text(), Spec: json.RawMessage(r.text()), Created: r.time()}
+}
+
 // CreateProvisioner implements store.Provisioners.
 func (s *Store) CreateProvisioner(ctx context.Context, p store.Provisioner) error {
 	return update(ctx, s, "create provisioner", func(c *conn) error {
@@ -25,7 +29,8 @@ func (s *Store) CreateProvisioner(ctx context.Context, p store.Provisioner) erro
 		if c.again {
 			same := false
 			err := c.each(func(r *row) {
-				same = r.text() == p.Name && r.text() == p.Type && r.text() == string(p.Spec) && r.time().UnixMilli() == p.Created.UnixMilli() || same
+				stored := readProvisioner(r)
+				same = same || stored.Name == p.Name && string(stored.Spec) == string(p.Spec) && millis(stored.Created) == millis(p.Created)
 			}, selectProvisioners)
 			if err != nil || same {
 				return err
@@ -39,7 +44,7 @@ func (s *Store) CreateProvisioner(ctx context.Context, p store.Provisioner) erro
 func (s *Store) ListProvisioners(ctx context.Context) ([]store.Provisioner, error) {
 	return read(ctx, s, "list provisioners", func(c *conn) (list []store.Provisioner, err error) {
 		err = c.each(func(r *row) {
-			list = append(list, store.Provisioner{Name: r.text(), Type: r.text(), Spec: json.RawMessage(r.text()), Created: r.time()})
+			list = append(list, readProvisioner(r))
 		}, selectProvisioners)
 		return list, err
 	})

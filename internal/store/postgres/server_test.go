@@ -1,36 +1,15 @@
 package postgres
 
 import (
-	"context"
-	"crypto/rand"
-	"errors"
-	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5"
+	"chancery/internal/store/postgres/postgrestest"
 )
 
-// server is a PostgreSQL of its own in a directory of its own.
-type server struct {
-	bin, dir, data string
-	port           int
-	account        *syscall.Credential // nil is the test's own: PostgreSQL does not run as root
-	process        *exec.Cmd
-	ended          chan struct{} // closed when process has ended
-}
-
 var (
-	shared      *server // one for all tests of the package but those that kill theirs
+	shared      *postgrestest.Server // one for all tests of the package but those that kill theirs
 	sharedError error
 	sharedOnce  sync.Once
 )
@@ -38,140 +17,19 @@ var (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if shared != nil {
-		shared.stop(syscall.SIGINT)
-		_ = os.RemoveAll(shared.dir)
+		_ = shared.Remove()
 	}
 	os.Exit(code)
 }
 
 // theServer is the shared server, started by the first test that asks.
-func theServer(t testing.TB) *server {
+func theServer(t testing.TB) *postgrestest.Server {
 	t.Helper()
-	sharedOnce.Do(func() { shared, sharedError = newServer() })
+	sharedOnce.Do(func() { shared, sharedError = postgrestest.New() })
 	if sharedError != nil {
 		t.Fatal(sharedError)
 	}
 	return shared
-}
-
-// newServer makes a cluster and starts it, with fsync on, as it is installed.
-func newServer() (*server, error) {
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if len(found) == 0 {
-		return nil, errors.New("there is no PostgreSQL server: install the package postgresql (scripts/install-test-deps)")
-	}
-	dir, err := os.MkdirTemp("/tmp", "pg-") // short, for the socket's name
-	if err != nil {
-		return nil, err
-	}
-	s := &server{bin: filepath.Dir(found[len(found)-1]), dir: dir, data: filepath.Join(dir, "data")}
-	if os.Getuid() == 0 {
-		if err := s.leaveRoot(); err != nil {
-			return nil, err
-		}
-	}
-	initdb := s.command("initdb", "-D", s.data, "-A", "trust", "-U", "chancery", "-E", "UTF8", "--locale=C.UTF-8")
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, out)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // only for a free port
-	if err != nil {
-		return nil, err
-	}
-	s.port = listener.Addr().(*net.TCPAddr).Port
-	if err := listener.Close(); err != nil {
-		return nil, err
-	}
-	return s, s.start()
-}
-
-// leaveRoot makes the directory that of the account postgres.
-func (s *server) leaveRoot() error {
-	account, err := user.Lookup("postgres")
-	if err != nil {
-		return err
-	}
-	uid, _ := strconv.Atoi(account.Uid)
-	gid, _ := strconv.Atoi(account.Gid)
-	s.account = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return os.Chown(s.dir, uid, gid)
-}
-
-func (s *server) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(context.Background(), filepath.Join(s.bin, name), args...)
-	cmd.Dir = s.dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account, Pdeathsig: syscall.SIGQUIT}
-	return cmd
-}
-
-// start returns when the server answers. One that was killed leaves children
-// behind, which end within moments; until then the next one gives up at once.
-func (s *server) start() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for {
-		err := s.startOnce(ctx)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		<-time.After(50 * time.Millisecond)
-	}
-}
-
-func (s *server) startOnce(ctx context.Context) error {
-	s.process = s.command("postgres", "-D", s.data, "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.port),
-		"-c", "max_connections=300", "-c", "shared_buffers=64MB", "-c", "max_wal_size=256MB")
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }()
-	s.process.Stderr = log
-	if err := s.process.Start(); err != nil {
-		return err
-	}
-	s.ended = make(chan struct{})
-	go func(process *exec.Cmd, ended chan struct{}) {
-		_ = process.Wait()
-		close(ended)
-	}(s.process, s.ended)
-	for {
-		c, err := pgx.Connect(ctx, s.url("postgres"))
-		if err == nil {
-			return c.Close(ctx)
-		}
-		select {
-		case <-s.ended:
-			return fmt.Errorf("the server has ended; its log is %s", log.Name())
-		case <-ctx.Done():
-			return fmt.Errorf("the server does not answer: %w", err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-func (s *server) stop(signal os.Signal) {
-	_ = s.process.Process.Signal(signal)
-	<-s.ended
-}
-
-func (s *server) url(database string) string {
-	return fmt.Sprintf("postgres://chancery@127.0.0.1:%d/%s?sslmode=disable", s.port, database)
-}
-
-// database makes an empty database.
-func (s *server) database(t testing.TB) (url string) {
-	t.Helper()
-	c, err := pgx.Connect(t.Context(), s.url("postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close(context.Background()) }()
-	name := "t" + strings.ToLower(rand.Text())
-	if _, err := c.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	return s.url(name)
 }
 
 func openAt(t testing.TB, options Options) *Store {
@@ -185,5 +43,5 @@ func openAt(t testing.TB, options Options) *Store {
 }
 
 func openTest(t testing.TB) *Store {
-	return openAt(t, Options{URL: theServer(t).database(t), Connections: 8})
+	return openAt(t, Options{URL: theServer(t).Database(t), Connections: 8})
 }
