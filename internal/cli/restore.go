@@ -91,6 +91,9 @@ func (a *app) place(r *restoration) error {
 	if err != nil {
 		return err
 	}
+	if c.Store.URL != "" {
+		return errors.New("the configuration keeps the state in PostgreSQL (store.url), and the backup is of a file; restore the database by its own means")
+	}
 	if whole {
 		return a.placeDatabase(r, c)
 	}

@@ -123,6 +123,9 @@ func (c *Config) complete() {
 	if !filepath.IsAbs(c.Store.Path) {
 		c.Store.Path = filepath.Join(c.Dir, c.Store.Path)
 	}
+	if c.Store.PasswordFile != "" && !filepath.IsAbs(c.Store.PasswordFile) {
+		c.Store.PasswordFile = filepath.Join(c.Dir, c.Store.PasswordFile)
+	}
 	if c.derivedHTTP = c.HTTPURL == ""; c.derivedHTTP {
 		c.HTTPURL = c.PlainURL(c.HTTPListen)
 	}

@@ -30,6 +30,11 @@ var fileMistakes = []struct{ file, says string }{
 	{"log: &a {}", "chancery.yaml:1:6: log: anchors, aliases and tags are not read here; write the value itself"},
 	{"names: !!seq []", "chancery.yaml:1:8: names: anchors, aliases and tags are not read here"},
 
+	// The store.
+	{"store: {url: \"postgres://ca:word@db.corp/ca\"}", "chancery.yaml:1:9: store.url: it has a password in it"},
+	{"store: {url: \"mysql://ca@db.corp/ca\"}", "chancery.yaml:1:9: store.url: it is not the URL of a PostgreSQL database"},
+	{"store: {password_file: word}", "chancery.yaml:1:9: store.password_file: there is no store.url that it is for"},
+
 	// Types.
 	{"log: info", `chancery.yaml:1:6: log: keys are expected here, as in "name: value"; found the text "info"`},
 	{"names: ca.corp", `chancery.yaml:1:8: names: a list is expected here, as in [one, two]; found the text "ca.corp"`},

@@ -125,6 +125,12 @@ type Log struct {
 type Store struct {
 	// The database, relative to the directory of the CA.
 	Path string `yaml:"path" default:"chancery.db" restart:"yes"`
+
+	// Keep the state in PostgreSQL instead, as in postgres://chancery@db.corp/chancery?sslmode=verify-full. The password is not part of it.
+	URL string `yaml:"url" restart:"yes"`
+
+	// A file with the password for url. It is read again for each connection. PGPASSFILE and ~/.pgpass work, too.
+	PasswordFile string `yaml:"password_file" restart:"yes"`
 }
 
 // Validation says how control of names is proved, and which part of the

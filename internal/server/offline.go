@@ -24,6 +24,7 @@ import (
 	"chancery/internal/identifier"
 	"chancery/internal/observe"
 	"chancery/internal/policy"
+	"chancery/internal/store"
 	"chancery/internal/store/sqlite"
 )
 
@@ -78,7 +79,7 @@ func answers(ctx context.Context, path string) bool {
 }
 
 func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlock func() error) (*admin.Client, error) {
-	database, err := sqlite.Open(ctx, sqlite.Options{Path: c.Store.Path})
+	database, err := openDatabase(ctx, c, time.Now)
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
@@ -105,7 +106,7 @@ func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlo
 }
 
 // offlinePolicy is the policy that a server with this configuration would have.
-func offlinePolicy(c *config.Config, database *sqlite.Store) (*policy.Policy, error) {
+func offlinePolicy(c *config.Config, database store.Store) (*policy.Policy, error) {
 	chains := map[string][]*x509.Certificate{}
 	for _, name := range c.IssuerNames() {
 		generations, err := hierarchy.LoadIssuer(c.IssuerFiles(name))

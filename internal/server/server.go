@@ -30,7 +30,6 @@ import (
 	"chancery/internal/policy"
 	"chancery/internal/revocation"
 	"chancery/internal/store"
-	"chancery/internal/store/sqlite"
 )
 
 // Options is what a server is made of.
@@ -51,7 +50,7 @@ type Server struct {
 	log       *slog.Logger
 	auditor   *observe.Auditor
 	metrics   *observe.Metrics
-	database  *sqlite.Store
+	database  database
 	store     store.Store // database, with its steps measured
 	root      *x509.Certificate
 	issuers   atomic.Pointer[issuers]

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"chancery/internal/acme"
 	"chancery/internal/ca"
@@ -34,7 +33,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	s.onClose(lock.Close)
-	if s.database, err = sqlite.Open(ctx, sqlite.Options{Path: s.config.Store.Path, Now: s.now}); err != nil {
+	if s.database, err = openDatabase(ctx, s.config, s.now); err != nil {
 		return err
 	}
 	s.onClose(s.database.Close)
@@ -57,8 +56,9 @@ func (s *Server) loadHierarchy(ctx context.Context) error {
 	return nil
 }
 
-// openAuthority builds the road and settles what a crash left on it: no other
-// process has the directory, so nobody can be at work on an intent.
+// openAuthority builds the road and settles what a crash left on it. No other
+// process has the directory, so nobody can be at work on an intent in a file
+// there; in a database that others use, an intent is left over when its time is.
 func (s *Server) openAuthority(ctx context.Context) (err error) {
 	s.linter = lint.New()
 	if err := s.lintProfiles(s.config, s.issuers.Load()); err != nil {
@@ -91,8 +91,11 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	const everything = 100 * 365 * 24 * time.Hour
-	if _, err := s.authority.Settle(ctx, s.now().Add(everything)); err != nil {
+	leftOver := s.now()
+	if s.config.Store.URL == "" {
+		leftOver = leftOver.AddDate(100, 0, 0)
+	}
+	if _, err := s.authority.Settle(ctx, leftOver); err != nil {
 		return fmt.Errorf("couldn't settle what was left over: %w", err)
 	}
 	return nil

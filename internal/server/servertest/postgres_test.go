@@ -1,0 +1,52 @@
+package servertest_test
+
+import (
+	"crypto/x509"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"chancery/internal/acme/acmetest"
+	"chancery/internal/admin"
+	"chancery/internal/inventory"
+	"chancery/internal/server/servertest"
+	"chancery/internal/store/postgres/postgrestest"
+)
+
+// TestPostgreSQL has the whole server on PostgreSQL: certificates by ACME and
+// by token, a restart, and the operator's questions.
+func TestPostgreSQL(t *testing.T) {
+	t.Parallel()
+	server, err := postgrestest.New()
+	check(t, err)
+	t.Cleanup(func() { check(t, server.Remove()) })
+	key := newKey(t)
+	ca := servertest.Start(t, "store.url="+server.Database(t), provisioners(t, key, []string{"anybody"}))
+	client := ca.Client()
+	for _, name := range []string{"www.example.test", "ftp.example.test"} {
+		chain, err := client.Issue(t.Context(), acmetest.DNS(name), newKey(t), "http-01", ca.Web.HTTP01)
+		check(t, err)
+		if leaf, err := x509.ParseCertificate(chain[0]); err != nil || leaf.VerifyHostname(name) != nil {
+			t.Errorf("the certificate is not for %s: %v", name, err)
+		}
+		if allowed, reason := sign(t, ca, key, "", "", []string{"token-" + name}); !allowed {
+			t.Errorf("no certificate by token: %s", reason)
+		}
+		ca.Restart()
+		client.ForgetNonces()
+	}
+	operator := admin.Dial(filepath.Join(ca.Dir, "admin.sock"))
+	t.Cleanup(func() { _ = operator.Close() })
+	counts, err := operator.CountCertificates(t.Context(), inventory.Query{})
+	check(t, err)
+	if counts.Valid < 4 {
+		t.Errorf("the operator is told of %+v", counts)
+	}
+	if _, err := operator.Backup(t.Context(), io.Discard); err == nil || !strings.Contains(err.Error(), "pg_dump") {
+		t.Errorf("the answer to a backup is %v", err)
+	}
+	if present, err := filepath.Glob(filepath.Join(ca.Dir, "chancery.db*")); err != nil || len(present) > 0 {
+		t.Errorf("there is %s beside PostgreSQL (%v)", strings.Join(present, ", "), err)
+	}
+}
