@@ -260,9 +260,9 @@ func (t *timedStore) Revoked(ctx context.Context, issuerID string, partition int
 	return t.Store.Revoked(ctx, issuerID, partition, expiredAfter, each)
 }
 
-func (t *timedStore) PublishList(ctx context.Context, list store.RevocationList, basis int64) error {
+func (t *timedStore) PublishList(ctx context.Context, list store.RevocationList, basis int64, fence store.Fence) error {
 	defer t.took(publishList, time.Now())
-	return t.Store.PublishList(ctx, list, basis)
+	return t.Store.PublishList(ctx, list, basis, fence)
 }
 
 func (t *timedStore) RevocationList(ctx context.Context, issuerID string, partition int64) (store.RevocationList, error) {

@@ -19,7 +19,7 @@ type ListStore interface {
 	NewestPartition(ctx context.Context, issuerID string) (store.Partition, error)
 	StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore, nextUpdateAfter time.Time, limit int) ([]store.StaleList, error)
 	Revoked(ctx context.Context, issuerID string, partition int64, expiredAfter time.Time, each func(store.RevokedEntry) error) error
-	PublishList(ctx context.Context, list store.RevocationList, basis int64) error
+	PublishList(ctx context.Context, list store.RevocationList, basis int64, fence store.Fence) error
 	RevocationList(ctx context.Context, issuerID string, partition int64) (store.RevocationList, error)
 }
 

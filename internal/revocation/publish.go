@@ -116,7 +116,7 @@ func (l *Lists) signAndStore(ctx context.Context, issuer Issuer, list *certList,
 		IssuerID: stale.IssuerID, Partition: stale.Partition, Number: list.number,
 		ThisUpdate: list.thisUpdate, NextUpdate: list.nextUpdate, DER: der,
 	}
-	err = l.deps.Store.PublishList(ctx, made, stale.Basis)
+	err = l.deps.Store.PublishList(ctx, made, stale.Basis, store.Fence{})
 	if errors.Is(err, store.ErrClaimed) {
 		return nil // somebody else has made it meanwhile
 	}

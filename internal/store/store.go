@@ -65,6 +65,11 @@ type TidyCutoff struct {
 	Authorizations time.Time // authorizations whose Expires is earlier, unless an order that stays lists them
 	Certificates   time.Time // certificates whose NotAfter is earlier, with their names
 	Tokens         time.Time // spent one-time tokens that were to be remembered until an earlier time
+
+	// Of a Shared store only.
+	Nonces time.Time // nonces made earlier, which then count as spent
+	Limits time.Time // what limits counted and was worked off earlier
+	Fence  Fence     // of every transaction
 }
 
 // Accounts are the steps of ACME accounts (RFC 8555 §7.3).
@@ -248,8 +253,8 @@ type RevocationLists interface {
 	Revoked(ctx context.Context, issuerID string, partition int64, expiredAfter time.Time, each func(RevokedEntry) error) error
 	// PublishList puts a list in force that was made from what StaleLists
 	// returned before, with the basis it gave. ErrClaimed when another is in
-	// force with the same or a higher number, or of a later basis.
-	PublishList(ctx context.Context, list RevocationList, basis int64) error
+	// force with the same or a higher number, or of a later basis. ErrFenced.
+	PublishList(ctx context.Context, list RevocationList, basis int64, fence Fence) error
 	// RevocationList returns the list in force, or ErrNotFound.
 	RevocationList(ctx context.Context, issuerID string, partition int64) (RevocationList, error)
 }

@@ -150,7 +150,7 @@ func (s *Store) revokedOf(ctx context.Context, issuerID string, partition int64,
 // PublishList implements store.RevocationLists. Whether it is the last list is
 // looked at in a second transaction: a certificate that is issued at this moment
 // either sees that it may be, and makes the list go on, or is seen.
-func (s *Store) PublishList(ctx context.Context, list store.RevocationList, basis int64) error {
+func (s *Store) PublishList(ctx context.Context, list store.RevocationList, basis int64, fence store.Fence) error {
 	err := update(ctx, s, "publish revocation list", func(c *conn) error { return publish(c, &list, basis) })
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func TestBackupHasStaleLists(t *testing.T) {
 	}
 	for _, list := range stale(s) {
 		made := store.RevocationList{IssuerID: benchIssuer, Partition: list.Partition, Number: 7, ThisUpdate: now, NextUpdate: now.Add(time.Hour), DER: []byte{0x30}}
-		if err := s.PublishList(ctx, made, list.Basis); err != nil {
+		if err := s.PublishList(ctx, made, list.Basis, store.Fence{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -121,7 +121,7 @@ func fillPartitions(b *testing.B, s *Store, n int, ended bool) {
 		b.Fatal(err)
 	}
 	full := store.RevocationList{IssuerID: benchIssuer, Number: 1, ThisUpdate: now, NextUpdate: now.Add(time.Hour)}
-	if err := s.PublishList(b.Context(), full, 0); err != nil {
+	if err := s.PublishList(b.Context(), full, 0, store.Fence{}); err != nil {
 		b.Fatal(err)
 	}
 }

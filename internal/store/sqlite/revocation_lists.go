@@ -134,7 +134,7 @@ func (s *Store) revokedOf(ctx context.Context, issuerID string, partition int64,
 }
 
 // PublishList implements store.RevocationLists.
-func (s *Store) PublishList(ctx context.Context, list store.RevocationList, basis int64) error {
+func (s *Store) PublishList(ctx context.Context, list store.RevocationList, basis int64, _ store.Fence) error {
 	return update(ctx, s, "publish revocation list", func(c *conn) error {
 		if list.Partition == 0 {
 			if _, err := c.exec(insertFullList, list.IssuerID); err != nil {

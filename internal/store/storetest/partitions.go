@@ -75,7 +75,7 @@ func (s *suite) listFor(stale store.StaleList, at time.Time) store.RevocationLis
 func (s *suite) publish(at, due time.Time) {
 	s.Helper()
 	for _, stale := range s.stale(due) {
-		s.must(s.store.PublishList(s.ctx, s.listFor(stale, at), stale.Basis))
+		s.must(s.store.PublishList(s.ctx, s.listFor(stale, at), stale.Basis, store.Fence{}))
 	}
 	s.staleAre(time.Time{})
 }
@@ -201,7 +201,7 @@ func listsAreDue(s *suite) {
 	s.in(first, 1000*time.Hour)
 	late := s.in(second, 1000*time.Hour)
 	for i, stale := range s.stale(s.now) {
-		s.must(s.store.PublishList(s.ctx, s.listFor(stale, s.now.Add(time.Duration(-i)*time.Minute)), stale.Basis))
+		s.must(s.store.PublishList(s.ctx, s.listFor(stale, s.now.Add(time.Duration(-i)*time.Minute)), stale.Basis, store.Fence{}))
 	}
 	hour := s.now.Add(time.Hour)
 	s.staleAre(hour.Add(-2 * time.Minute))
@@ -226,7 +226,7 @@ func listsAreAhead(s *suite) {
 		s.is(err, nil)
 		for _, stale := range list {
 			numbers = append(numbers, stale.Partition)
-			s.must(s.store.PublishList(s.ctx, s.listFor(stale, s.now), stale.Basis))
+			s.must(s.store.PublishList(s.ctx, s.listFor(stale, s.now), stale.Basis, store.Fence{}))
 		}
 		slices.Sort(numbers)
 		return numbers

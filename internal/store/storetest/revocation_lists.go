@@ -52,7 +52,7 @@ func listsAreKept(s *suite) {
 		for _, stale := range s.stale(s.now.Add(24 * time.Hour)) {
 			list := s.listFor(stale, s.now)
 			list.DER = make([]byte, 100_000*(stale.Number+1))
-			s.is(s.store.PublishList(s.ctx, list, stale.Basis), nil)
+			s.is(s.store.PublishList(s.ctx, list, stale.Basis, store.Fence{}), nil)
 			s.same(s.readList(stale.Partition), list)
 			lists = append(lists, list)
 		}
@@ -69,18 +69,18 @@ func listNumbersGrow(s *suite) {
 	number := s.partition()
 	for _, partition := range []int64{0, number} {
 		list := s.listFor(store.StaleList{IssuerID: issuerID, Partition: partition, Number: 9}, s.now)
-		s.is(s.store.PublishList(s.ctx, list, 0), nil)
+		s.is(s.store.PublishList(s.ctx, list, 0, store.Fence{}), nil)
 		for _, other := range []int64{-1, 0, 1, 9, 10} {
 			late := list
 			late.Number, late.DER, late.NextUpdate = other, []byte("other"), s.now.Add(time.Hour)
-			s.is(s.store.PublishList(s.ctx, late, 0), store.ErrClaimed)
+			s.is(s.store.PublishList(s.ctx, late, 0, store.Fence{}), store.ErrClaimed)
 		}
 		s.same(s.readList(partition), list)
 		list.Number = 1 << 60
-		s.is(s.store.PublishList(s.ctx, list, 0), nil)
+		s.is(s.store.PublishList(s.ctx, list, 0, store.Fence{}), nil)
 		s.same(s.readList(partition), list)
 	}
-	s.is(s.store.PublishList(s.ctx, store.RevocationList{IssuerID: "another"}, 0), store.ErrClaimed)
+	s.is(s.store.PublishList(s.ctx, store.RevocationList{IssuerID: "another"}, 0, store.Fence{}), store.ErrClaimed)
 	_, err := s.store.RevocationList(s.ctx, "another", 0)
 	s.is(err, store.ErrNotFound)
 }
@@ -92,18 +92,18 @@ func listsStayStale(s *suite) {
 	before := s.stale(s.now)[0]
 	s.revoke(one)
 	after := s.stale(s.now)[0]
-	s.is(s.store.PublishList(s.ctx, s.listFor(before, s.now), before.Basis), nil)
+	s.is(s.store.PublishList(s.ctx, s.listFor(before, s.now), before.Basis, store.Fence{}), nil)
 	s.staleAre(s.now, 0)
 	late := s.listFor(after, s.now)
-	s.is(s.store.PublishList(s.ctx, late, after.Basis), store.ErrClaimed)
+	s.is(s.store.PublishList(s.ctx, late, after.Basis, store.Fence{}), store.ErrClaimed)
 	late.Number++
-	s.is(s.store.PublishList(s.ctx, late, after.Basis), nil)
+	s.is(s.store.PublishList(s.ctx, late, after.Basis, store.Fence{}), nil)
 	s.staleAre(s.now)
 
 	late.Number++
-	s.is(s.store.PublishList(s.ctx, late, before.Basis), store.ErrClaimed) // it may lack what the one in force has
+	s.is(s.store.PublishList(s.ctx, late, before.Basis, store.Fence{}), store.ErrClaimed) // it may lack what the one in force has
 	late.Number++
-	s.is(s.store.PublishList(s.ctx, late, 1000), nil) // a basis that never was promises nothing
+	s.is(s.store.PublishList(s.ctx, late, 1000, store.Fence{}), nil) // a basis that never was promises nothing
 	s.revoke(two)
 	s.staleAre(s.now, 0)
 }
@@ -206,7 +206,7 @@ func racePublish(s *suite) {
 		errs := race(rivals, func(i int) error {
 			lists[i] = s.listFor(stale, s.now)
 			lists[i].DER = []byte{byte(i)}
-			return s.store.PublishList(s.ctx, lists[i], stale.Basis)
+			return s.store.PublishList(s.ctx, lists[i], stale.Basis, store.Fence{})
 		})
 		winner := s.oneWins(errs, store.ErrClaimed)
 		s.same(s.readList(0), lists[winner])
@@ -312,7 +312,7 @@ func (s *suite) publishOne(stale store.StaleList) error {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	if err := s.store.PublishList(s.ctx, list, stale.Basis); err != nil {
+	if err := s.store.PublishList(s.ctx, list, stale.Basis, store.Fence{}); err != nil {
 		return err
 	}
 	return lacksNothing(before.DER, serials)

@@ -1,0 +1,52 @@
+-- What nodes share beside the records of the CA.
+
+-- Secrets that all nodes have.
+CREATE TABLE secrets (
+    name  text  COLLATE "C" NOT NULL PRIMARY KEY,
+    value bytea NOT NULL
+);
+
+-- How often what nodes keep at hand was changed, by kind.
+CREATE TABLE versions (
+    kind    text   COLLATE "C" NOT NULL PRIMARY KEY,
+    version bigint NOT NULL
+);
+
+INSERT INTO versions VALUES ('accounts', 0), ('bindings', 0), ('provisioners', 0), ('incidents', 0), ('revocations', 0), ('issuers', 0);
+
+-- Nonces that were spent. Those below the floor count as spent, so their rows
+-- can go.
+CREATE TABLE spent_nonces (
+    id bytea NOT NULL PRIMARY KEY
+);
+
+CREATE TABLE nonce_floor (
+    id bytea NOT NULL
+);
+
+INSERT INTO nonce_floor VALUES ('');
+
+-- What limits have counted: when all of it is worked off, in nanoseconds since 1970.
+CREATE TABLE limit_counts (
+    key  bytea  NOT NULL PRIMARY KEY,
+    done bigint NOT NULL
+);
+
+CREATE INDEX limit_counts_done ON limit_counts (done);
+
+CREATE TABLE leases (
+    name   text   COLLATE "C" NOT NULL PRIMARY KEY,
+    holder text   NOT NULL, -- '' for nobody
+    token  bigint NOT NULL,
+    until  bigint NOT NULL -- by the server's clock
+);
+
+CREATE TABLE nodes (
+    id      text   COLLATE "C" NOT NULL PRIMARY KEY,
+    name    text   COLLATE "C" NOT NULL,
+    version text   NOT NULL,
+    started bigint NOT NULL,
+    clock   bigint NOT NULL,
+    seen    bigint NOT NULL, -- by the server's clock
+    details text   NOT NULL
+);
