@@ -151,7 +151,7 @@ func (a *attempt) finish(ctx context.Context, query url.Values) (string, error) 
 		failed := &oauthError{code, query.Get("error_description")}
 		return "", fmt.Errorf("couldn't log in: %w", failed)
 	}
-	if issuer := query.Get("iss"); issuer != "" && !sameIssuer(issuer, a.Issuer) { // RFC 9207 §2.4
+	if issuer := query.Get("iss"); issuer != "" && !a.isFrom(issuer) { // RFC 9207 §2.4
 		return "", fmt.Errorf("couldn't log in: the answer is from %q, not %s", plain(issuer), a.Issuer)
 	}
 	var answer tokens

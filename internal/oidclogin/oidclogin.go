@@ -70,6 +70,10 @@ type provider struct {
 	TakesClaims   bool   `json:"claims_parameter_supported"`
 }
 
+// tenantPlace is what the issuer of an organization's account at Microsoft has
+// in the place of the tenant, while it is not known which that is.
+const tenantPlace = "{tenantid}"
+
 // start fills in what is left out and asks the provider where its endpoints
 // are.
 func start(ctx context.Context, config Config) (*login, error) {
@@ -95,7 +99,7 @@ func start(ctx context.Context, config Config) (*login, error) {
 	if l.Out == nil {
 		l.Out = io.Discard
 	}
-	address := strings.TrimSuffix(l.Issuer, "/") + "/.well-known/openid-configuration"
+	address := strings.ReplaceAll(strings.TrimSuffix(l.Issuer, "/"), tenantPlace, "organizations") + "/.well-known/openid-configuration"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, fmt.Errorf("couldn't ask the provider: %w", err)
@@ -136,6 +140,18 @@ func isSafe(address string) bool {
 }
 
 func sameIssuer(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
+
+// isFrom reports whether that is the issuer, or that of some tenant where the
+// issuer has a place for one: the server decides which tenants may come.
+func (l *login) isFrom(issuer string) bool {
+	before, after, several := strings.Cut(l.Issuer, tenantPlace)
+	if !several {
+		return sameIssuer(issuer, l.Issuer)
+	}
+	rest, isBefore := strings.CutPrefix(issuer, before)
+	tenant, isAfter := strings.CutSuffix(rest, after)
+	return isBefore && isAfter && tenant != "" && !strings.Contains(tenant, "/")
+}
 
 // oauthError is an error of a provider (RFC 6749 §5.2).
 type oauthError struct {
@@ -237,7 +253,7 @@ func (l *login) check(answer tokens, nonce string) (idToken string, err error) {
 	switch {
 	case err != nil || len(parts) != 3:
 		return "", errors.New("couldn't log in: what the provider gave as ID token is no JWT")
-	case !sameIssuer(claims.Issuer, l.Issuer):
+	case !l.isFrom(claims.Issuer):
 		return "", fmt.Errorf("couldn't log in: the ID token is from %q, not %s", plain(claims.Issuer), l.Issuer)
 	case !slices.Contains(texts(claims.Audience), l.ClientID):
 		return "", fmt.Errorf("couldn't log in: the ID token is not for the client %s", l.ClientID)

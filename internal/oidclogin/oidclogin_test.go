@@ -51,6 +51,20 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
+// TestBrowserOfSeveralTenants logs in where the issuer tells the tenant only
+// when somebody has.
+func TestBrowserOfSeveralTenants(t *testing.T) {
+	p := newTestProvider(t)
+	config := Config{Issuer: p.URL + "/{tenantid}/v2.0", ClientID: "chancery", Open: browse(io.Discard)}
+	p.metadata, p.answer = map[string]any{"issuer": config.Issuer}, map[string]string{"iss": p.URL + "/ours/v2.0"}
+	for issuer, good := range map[string]bool{p.URL + "/ours/v2.0": true, p.URL + "/v2.0": false, p.URL + "/a/b/v2.0": false, "https://evil.example/ours/v2.0": false} {
+		p.claims = map[string]any{"iss": issuer}
+		if _, err := Browser(within(t), config); (err == nil) != good {
+			t.Errorf("a token from %s: %v", issuer, err)
+		}
+	}
+}
+
 func TestBrowserRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name   string

@@ -1,6 +1,7 @@
 package provisioner
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
@@ -32,6 +33,9 @@ type Deps struct {
 	Dir string
 	// Audiences are the URLs that tokens may be made out for.
 	Audiences func() []string
+	// Sleep waits, and returns an error when the context ends before; nil for
+	// time's own way.
+	Sleep func(ctx context.Context, length time.Duration) error
 
 	inputs hash.Hash // of all that was read; of one Compile
 }

@@ -63,7 +63,7 @@ func (d Deps) cloudKeys(name string, spec Spec, address string) (keySet, error) 
 	if err != nil {
 		return nil, err
 	}
-	return newRemoteKeys(client, address, nil, d.Now), nil
+	return newRemoteKeys(client, address, nil, d), nil
 }
 
 // Verify implements Verifier.

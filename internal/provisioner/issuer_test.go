@@ -37,6 +37,7 @@ type testIssuer struct {
 	answer  http.HandlerFunc  // instead of its own answers
 	reviews http.HandlerFunc  // answers reviews of tokens
 	bearer  string            // that requests must bring
+	path    string            // of the discovery document
 	jwksURI string
 	types   map[string]string // content types, by path
 	cache   string            // Cache-Control of the keys
@@ -48,6 +49,7 @@ func newTestIssuer(t testing.TB) *testIssuer {
 	i.Server = httptest.NewTLSServer(i)
 	t.Cleanup(i.Close)
 	i.name, i.jwksURI = i.URL, i.URL+"/keys"
+	i.path = "/.well-known/openid-configuration"
 	i.add(t, "first", jose.ES256)
 	return i
 }
@@ -72,7 +74,7 @@ func (i *testIssuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", i.types[r.URL.Path])
 	w.Header().Set("Cache-Control", i.cache)
 	switch i.URL + r.URL.Path {
-	case i.URL + "/.well-known/openid-configuration":
+	case i.URL + i.path:
 		_ = json.NewEncoder(w).Encode(map[string]any{"issuer": i.name, "jwks_uri": i.jwksURI})
 	case i.jwksURI:
 		i.asked++
@@ -202,6 +204,10 @@ func testDeps(t testing.TB, clock *testTime) Deps {
 	return Deps{
 		Now: clock.Now, Client: NewClient, Dir: t.TempDir(),
 		Audiences: func() []string { return []string{"https://ca.corp/api/v1/sign", "https://ca.corp"} },
+		Sleep: func(ctx context.Context, length time.Duration) error {
+			clock.pass(length)
+			return ctx.Err()
+		},
 	}
 }
 

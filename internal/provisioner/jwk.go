@@ -35,7 +35,7 @@ func newJWK(name string, spec Spec, deps Deps) (Verifier, error) {
 		if err != nil {
 			errs = append(errs, err)
 		} else {
-			keys = newRemoteKeys(client, spec.JWKSURL, nil, deps.Now)
+			keys = newRemoteKeys(client, spec.JWKSURL, nil, deps)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -23,7 +23,8 @@ import (
 // The bounds of what is fetched.
 const (
 	fetchTimeout = 5 * time.Second // for one attempt, over all documents it needs
-	fetchPause   = 5 * time.Second // between attempts, whoever asks for them
+	fetchPause   = 5 * time.Second // after an attempt that has failed
+	newsPause    = time.Second     // after one that has not, for tokens with unknown keys
 	fetchLargest = 1 << 20         // octets in a document
 	maxKeys      = 200             // in a set
 	shortestAge  = time.Minute     // that keys are taken for fresh
@@ -136,17 +137,20 @@ func parseKey(text []byte) (jose.JSONWebKey, error) {
 
 // remoteKeys are keys that a server publishes. They are fetched when they are
 // first needed; again when they have grown old; and when they don't verify a
-// token, for the server may have new ones, but not more often than fetchPause.
-// While it is down, the old ones serve for a day.
+// token, for the server may have new ones, but not more often than newsPause:
+// the token waits for it. While the server is down, the old ones serve for a
+// day.
 type remoteKeys struct {
 	of    string
 	fetch func(context.Context) ([]jose.JSONWebKey, time.Duration, error) // with how long they are fresh
 	now   func() time.Time
+	sleep func(context.Context, time.Duration) error
 
-	known atomic.Pointer[fetchedKeys]
-	turn  chan struct{} // full while an attempt is made; who fills it owns the fields below
-	tried time.Time
-	err   error // of the last attempt
+	known   atomic.Pointer[fetchedKeys]
+	begun   atomic.Int64  // attempts; changed by who has the turn
+	turn    chan struct{} // full while an attempt is made; who fills it owns the fields below
+	tried   time.Time
+	lastErr error // of the last attempt
 }
 
 type fetchedKeys struct {
@@ -156,19 +160,36 @@ type fetchedKeys struct {
 
 // newRemoteKeys are those at a URL, as a JWK set. Authorize, if not nil, adds
 // to each request what the server wants to see.
-func newRemoteKeys(client *http.Client, address string, authorize func(*http.Request) error, now func() time.Time) *remoteKeys {
+func newRemoteKeys(client *http.Client, address string, authorize func(*http.Request) error, deps Deps) *remoteKeys {
 	source := jsonSource{client, authorize}
-	return newFetchedKeys("the keys at "+address, now, func(ctx context.Context) ([]jose.JSONWebKey, time.Duration, error) {
+	return newFetchedKeys("the keys at "+address, deps, func(ctx context.Context) ([]jose.JSONWebKey, time.Duration, error) {
 		return source.keys(ctx, address)
 	})
 }
 
-func newFetchedKeys(of string, now func() time.Time, fetch func(context.Context) ([]jose.JSONWebKey, time.Duration, error)) *remoteKeys {
-	return &remoteKeys{of: of, fetch: fetch, now: now, turn: make(chan struct{}, 1)}
+func newFetchedKeys(of string, deps Deps, fetch func(context.Context) ([]jose.JSONWebKey, time.Duration, error)) *remoteKeys {
+	r := &remoteKeys{of: of, fetch: fetch, now: deps.Now, sleep: deps.Sleep, turn: make(chan struct{}, 1)}
+	if r.sleep == nil {
+		r.sleep = sleep
+	}
+	return r
+}
+
+// sleep waits; it returns an error when ctx ends before.
+func sleep(ctx context.Context, length time.Duration) error {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
 }
 
 func (r *remoteKeys) verify(ctx context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
-	known, err := r.get(ctx, nil)
+	before := r.begun.Load()
+	known, err := r.get(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +197,7 @@ func (r *remoteKeys) verify(ctx context.Context, jws *jose.JSONWebSignature) ([]
 	if err == nil {
 		return payload, nil
 	}
-	newer, newErr := r.get(ctx, known)
+	newer, newErr := r.newer(ctx, known, before)
 	switch {
 	case newErr != nil:
 		return nil, newErr
@@ -186,16 +207,16 @@ func (r *remoteKeys) verify(ctx context.Context, jws *jose.JSONWebSignature) ([]
 	return newer.verify(ctx, jws)
 }
 
-// get returns the keys, newer ones than those that are lacking if possible.
-func (r *remoteKeys) get(ctx context.Context, lacking *fetchedKeys) (*fetchedKeys, error) {
+// get returns the keys, fresh ones if possible.
+func (r *remoteKeys) get(ctx context.Context) (*fetchedKeys, error) {
 	known := r.known.Load()
-	if known != nil && known != lacking && r.now().Before(known.until) {
+	if known != nil && r.now().Before(known.until) {
 		return known, nil
 	}
 	select {
 	case r.turn <- struct{}{}:
 	default:
-		if known != nil && known != lacking && r.serves(known) {
+		if known != nil && r.serves(known) {
 			return known, nil // somebody else sees whether there are newer ones
 		}
 		select {
@@ -206,31 +227,59 @@ func (r *remoteKeys) get(ctx context.Context, lacking *fetchedKeys) (*fetchedKey
 	}
 	defer func() { <-r.turn }()
 	known = r.known.Load()
-	if known == lacking || !r.now().Before(known.until) {
+	if (known == nil || !r.now().Before(known.until)) && !r.rests() {
 		r.attempt(ctx)
 		known = r.known.Load()
 	}
-	if known == nil || r.err != nil && (known == lacking || !r.serves(known)) {
-		return nil, r.unavailable(r.err)
+	if known == nil || r.lastErr != nil && !r.serves(known) {
+		return nil, r.unavailable(r.lastErr)
 	}
 	return known, nil
+}
+
+// newer returns newer keys than those that are lacking, or these when there has
+// been an attempt since that of the given number, which brought no others. Who
+// waits here shares the next attempt with all others.
+func (r *remoteKeys) newer(ctx context.Context, lacking *fetchedKeys, before int64) (*fetchedKeys, error) {
+	select {
+	case r.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, r.unavailable(ctx.Err())
+	}
+	defer func() { <-r.turn }()
+	if known := r.known.Load(); known != lacking || r.begun.Load() != before && r.lastErr == nil {
+		return known, nil
+	}
+	if r.rests() {
+		return nil, r.unavailable(r.lastErr)
+	}
+	if early := newsPause - r.now().Sub(r.tried); early > 0 {
+		if err := r.sleep(ctx, early); err != nil {
+			return nil, r.unavailable(err)
+		}
+	}
+	if r.attempt(ctx); r.lastErr != nil {
+		return nil, r.unavailable(r.lastErr)
+	}
+	return r.known.Load(), nil
 }
 
 // serves reports whether keys are young enough to be used while no newer ones
 // can be had.
 func (r *remoteKeys) serves(known *fetchedKeys) bool { return r.now().Sub(known.at) < longestStale }
 
-// attempt fetches the keys unless that was tried just now. It goes on when its
-// requester has gone, for others need the keys, too.
+// rests reports whether an attempt has failed just now.
+func (r *remoteKeys) rests() bool { return r.lastErr != nil && r.now().Sub(r.tried) < fetchPause }
+
+// attempt fetches the keys. It goes on when its requester has gone, for others
+// need the keys, too.
 func (r *remoteKeys) attempt(ctx context.Context) {
+	r.begun.Add(1)
 	now := r.now()
-	if !r.tried.IsZero() && now.Sub(r.tried) < fetchPause {
-		return
-	}
 	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 	defer cancel()
 	found, age, err := r.fetch(within)
-	r.tried, r.err = r.now(), err
+	r.tried, r.lastErr = r.now(), err
 	if err == nil {
 		r.known.Store(&fetchedKeys{knownKeys{found, r.of}, now, now.Add(age)})
 	}

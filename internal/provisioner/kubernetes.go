@@ -106,9 +106,9 @@ func (k *kubernetes) connect(name string, spec Spec, deps Deps) error {
 	case spec.APIServer != "":
 		k.reviewer = &reviewer{source, strings.TrimSuffix(spec.APIServer, "/")}
 	case spec.JWKSURL != "":
-		k.keys = newRemoteKeys(client, spec.JWKSURL, authorize, deps.Now)
+		k.keys = newRemoteKeys(client, spec.JWKSURL, authorize, deps)
 	default:
-		k.keys = discoverKeys(spec.Issuer, source, deps.Now)
+		k.keys = discoverKeys(spec.Issuer, source, deps)
 	}
 	return nil
 }

@@ -22,7 +22,8 @@ const othersLifetime = 24 * time.Hour
 
 // oidc takes the ID tokens of an OpenID provider (OpenID Connect Core §2).
 type oidc struct {
-	issuer  string
+	issuer  string   // may have a place for the tenant
+	tenants []string // whose users may ask, in lower case; nil unless issuer has a place for them
 	clients []string // for whom tokens may be made out; the first is what clients of this CA use
 	domains []string
 	groups  []string
@@ -43,19 +44,49 @@ func newOIDC(_ string, spec Spec, deps Deps) (Verifier, error) {
 	if len(clients) == 0 {
 		errs = append(errs, mistake("client_id", "write the name under which the provider knows the clients of this CA"))
 	}
+	tenants, tenantsErr := oidcTenants(spec)
 	client, err := deps.client(spec)
-	if err := errors.Join(append(errs, err)...); err != nil {
+	if err := errors.Join(append(errs, tenantsErr, err)...); err != nil {
 		return nil, err
 	}
 	o := &oidc{
-		issuer: spec.Issuer, clients: clients, groups: spec.Groups, named: len(spec.Names) > 0,
-		keys:  discoverKeys(spec.Issuer, jsonSource{client: client}, deps.Now),
+		issuer: spec.Issuer, tenants: tenants, clients: clients, groups: spec.Groups, named: len(spec.Names) > 0,
+		keys:  discoverKeys(spec.Issuer, jsonSource{client: client}, deps),
 		clock: clock{deps.Now, cmp.Or(spec.Lifetime.Std(), othersLifetime), spec.Skew.Std()},
 	}
 	for _, domain := range spec.Domains {
 		o.domains = append(o.domains, strings.ToLower(strings.TrimPrefix(domain, "@")))
 	}
 	return o, nil
+}
+
+// tenantPlace is what Microsoft's provider has in its issuer in the place of
+// the tenant, where it publishes what is common to all.
+const tenantPlace = "{tenantid}"
+
+// oidcTenants are those that are listed, for an issuer with a place for them.
+// Without a list, everybody who opens an account there could come.
+func oidcTenants(spec Spec) ([]string, error) {
+	switch several := strings.Contains(spec.Issuer, tenantPlace); {
+	case several && len(spec.Tenants) == 0:
+		return nil, mistake("tenants", "name the tenants (their IDs) whose users may ask: the issuer is that of all")
+	case !several && len(spec.Tenants) > 0:
+		return nil, mistake("tenants", "a place for them is missing in issuer; write it like https://login.microsoftonline.com/%s/v2.0, or leave this out", tenantPlace)
+	}
+	return azureIDs("tenants", spec.Tenants)
+}
+
+// issuerOf is the issuer that a token must have: of several tenants', that of
+// the tenant it names.
+func (o *oidc) issuerOf(claims expr.Claims) (string, error) {
+	if len(o.tenants) == 0 {
+		return o.issuer, nil
+	}
+	tenant, err := neededText(claims, "tid")
+	if err == nil && !slices.Contains(o.tenants, tenant) {
+		err = unauthorized("the token is from the tenant %.60q; this provisioner serves %s", tenant, strings.Join(o.tenants, ", "))
+	}
+	return strings.ReplaceAll(o.issuer, tenantPlace, tenant), err
 }
 
 // Verify implements Verifier, by the steps of OpenID Connect Core §3.1.3.7. The
@@ -88,7 +119,7 @@ func (o *oidc) Verify(ctx context.Context, token string) (Identity, error) {
 
 // Recognizes implements Recognizer.
 func (o *oidc) Recognizes(claims expr.Claims) bool {
-	return checkIssuer(claims, o.issuer) == nil && checkAudience(claims, o.clients) == nil
+	return o.checkIssuer(&jwt{claims: claims}) == nil && checkAudience(claims, o.clients) == nil
 }
 
 func (o *oidc) check(signed *jwt) error {
@@ -120,7 +151,13 @@ func checkIDToken(signed *jwt) error {
 	return nil
 }
 
-func (o *oidc) checkIssuer(signed *jwt) error { return checkIssuer(signed.claims, o.issuer) }
+func (o *oidc) checkIssuer(signed *jwt) error {
+	issuer, err := o.issuerOf(signed.claims)
+	if err != nil {
+		return err
+	}
+	return checkIssuer(signed.claims, issuer)
+}
 
 // checkIssuer takes an issuer with and without a slash at its end for the same:
 // their keys are found at the same place.
@@ -157,9 +194,10 @@ func (o *oidc) checkClient(signed *jwt) error {
 // not verified.
 const unverifiedEmail = "unverified_email"
 
-// names is the user's address, unless the spec gives the names. One that the provider has not verified proves
-// nothing: anybody may have typed it. Expressions find it under another name,
-// so that nobody uses it without knowing.
+// names is the user's address, unless the spec gives the names. One that the
+// provider has not verified proves nothing: anybody may have typed it.
+// Expressions find it under another name, so that nobody uses it without
+// knowing.
 func (o *oidc) names(claims expr.Claims) ([]identifier.Identifier, error) {
 	address, err := textOf(claims, "email")
 	if err != nil {
@@ -218,8 +256,8 @@ func (t *jwt) spend() (string, error) {
 
 // discoverKeys are the keys of an issuer that publishes where they are (OpenID
 // Connect Discovery §4), as OpenID providers and Kubernetes clusters do.
-func discoverKeys(issuer string, source jsonSource, now func() time.Time) *remoteKeys {
-	return newFetchedKeys("the keys of "+issuer, now, func(ctx context.Context) ([]jose.JSONWebKey, time.Duration, error) {
+func discoverKeys(issuer string, source jsonSource, deps Deps) *remoteKeys {
+	return newFetchedKeys("the keys of "+issuer, deps, func(ctx context.Context) ([]jose.JSONWebKey, time.Duration, error) {
 		address, err := source.discover(ctx, issuer)
 		if err != nil {
 			return nil, 0, err
@@ -230,7 +268,7 @@ func discoverKeys(issuer string, source jsonSource, now func() time.Time) *remot
 
 // discover asks an issuer where its keys are.
 func (s jsonSource) discover(ctx context.Context, issuer string) (jwksURI string, err error) {
-	address := strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"
+	address := strings.ReplaceAll(strings.TrimSuffix(issuer, "/"), tenantPlace, "organizations") + "/.well-known/openid-configuration"
 	body, _, err := s.get(ctx, address)
 	if err != nil {
 		return "", err

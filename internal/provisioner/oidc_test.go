@@ -97,7 +97,7 @@ func TestOIDCRefuses(t *testing.T) {
 	spec := oidcSpec(i)
 	spec.Groups, spec.Domains = []string{"ops"}, []string{"corp.example"}
 	p := compile(t, spec, testDeps(t, clock))
-	good := i.user(clock)
+	good, began := i.user(clock), clock.Now()
 	now := clock.Now().Unix()
 
 	for _, test := range []struct {
@@ -146,8 +146,8 @@ func TestOIDCRefuses(t *testing.T) {
 	if _, err := p.Verify(t.Context(), i.sign(t, good)); err != nil {
 		t.Errorf("the next good token: %v", err)
 	}
-	if asked := i.requests(); asked > 2 {
-		t.Errorf("the provider was asked %d times for its keys within a moment", asked)
+	if asked, most := i.requests(), 2+int(clock.Now().Sub(began)/newsPause); asked > most {
+		t.Errorf("the provider was asked %d times for its keys", asked)
 	}
 }
 
@@ -227,6 +227,49 @@ func TestOIDCSpends(t *testing.T) {
 	p = compile(t, spec, testDeps(t, clock))
 	if spends(nil) != "" {
 		t.Error("a token is spent although it can be used again")
+	}
+}
+
+// TestOIDCOfSeveralTenants takes tokens of the tenants that are listed, of a
+// provider that writes the tenant into the issuer.
+func TestOIDCOfSeveralTenants(t *testing.T) {
+	const ours, partners, others = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222", "33333333-3333-4333-8333-333333333333"
+	clock, i := newTestTime(), newTestIssuer(t)
+	i.name = i.URL + "/{tenantid}/v2.0"
+	i.path = "/organizations/v2.0/.well-known/openid-configuration"
+	spec := oidcSpec(i)
+	spec.Tenants = []string{ours, strings.ToUpper(partners)}
+	p := compile(t, spec, testDeps(t, clock))
+	of := func(issuer string, tenant any) string {
+		return i.sign(t, with(i.user(clock), map[string]any{"iss": i.URL + "/" + issuer + "/v2.0", "tid": tenant}))
+	}
+	for _, tenant := range []string{ours, partners} {
+		token := of(tenant, tenant)
+		if _, err := p.Verify(t.Context(), token); err != nil {
+			t.Errorf("%s: %v", tenant, err)
+		}
+		if found, err := NewSet([]*Provisioner{p}, nil).Find("", token); found != p {
+			t.Errorf("%s is not recognized: %v", tenant, err)
+		}
+	}
+	mustRefuse(t, p, of(others, others), failure.Unauthorized, "is from")
+	mustRefuse(t, p, of(others, ours), failure.Unauthorized, "is from")
+	mustRefuse(t, p, of(ours, others), failure.Unauthorized, "is from")
+	mustRefuse(t, p, of(ours, partners), failure.Unauthorized, "is from")
+	mustRefuse(t, p, of(ours, nil), failure.Malformed, `"tid"`)
+	mustRefuse(t, p, of("{tenantid}", ours), failure.Unauthorized, "is from")
+	mustRefuse(t, p, of("organizations", "organizations"), failure.Unauthorized, "is from")
+
+	for says, change := range map[string]func(*Spec){
+		"tenants: name":    func(s *Spec) { s.Tenants = nil },
+		"tenants[0]":       func(s *Spec) { s.Tenants = []string{"corp.example"} },
+		"tenants: a place": func(s *Spec) { s.Issuer, s.Tenants = i.URL, []string{ours} },
+	} {
+		spec := spec
+		change(&spec)
+		if _, err := Compile("test", spec, testDeps(t, clock)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%+v: %v; want a mistake at %s", spec, err, says)
+		}
 	}
 }
 

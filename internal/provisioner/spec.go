@@ -51,7 +51,7 @@ type Spec struct {
 	// The CA certificates that tokens' certificates must come from, files.
 	Roots []string `yaml:"roots" json:"roots,omitempty" of:"x5c"`
 
-	// The URL that the issuer of the tokens has.
+	// The URL that the issuer of the tokens has. With {tenantid} in it, as in https://login.microsoftonline.com/{tenantid}/v2.0, it is that of each of the tenants.
 	Issuer string `yaml:"issuer" json:"issuer,omitempty" of:"oidc,kubernetes,azure" is:"url" optional:"yes"`
 
 	// The name under which the provider knows this CA's clients.
@@ -93,8 +93,8 @@ type Spec struct {
 	// The projects whose instances may ask.
 	Projects []string `yaml:"projects" json:"projects,omitempty" of:"gcp"`
 
-	// The tenants whose instances may ask.
-	Tenants []string `yaml:"tenants" json:"tenants,omitempty" of:"azure"`
+	// The tenants whose instances may ask; of oidc, whose users.
+	Tenants []string `yaml:"tenants" json:"tenants,omitempty" of:"azure,oidc"`
 
 	// The subscriptions whose instances may ask. Empty for all.
 	Subscriptions []string `yaml:"subscriptions" json:"subscriptions,omitempty" of:"azure"`
