@@ -19,6 +19,9 @@ BENCH    ?= .
 # standard library's ciphers and hashes, which seal keys in many rounds.
 RACE := -race -gcflags=github.com/ncruces/go-sqlite3-wasm/...=-race=false -gcflags=crypto/internal/...=-race=false
 
+# Without this, the race detector sleeps for a second at the end of each process.
+export GORACE ?= atexit_sleep_ms=0
+
 export GO GOLANGCI_LINT GOVULNCHECK
 
 ##@ Use
@@ -47,11 +50,17 @@ run: build ## Create a CA in ./chancery-ca if there is none, and serve it
 ##@ Test
 
 .PHONY: test
-test: deps lint vuln ## Everything: install what tests need, lint, fuzz briefly, race tests, real clients
-	FUZZTIME=1s scripts/fuzz
-	CGO_ENABLED=1 scripts/gotest $(RACE) -timeout 8m ./...
+test: deps ## Everything: install what tests need, lint, fuzz briefly, race tests, real clients
+	$(MAKE) --no-print-directory -j 2 --output-sync=target lint race brief-fuzz e2e vuln
+
+.PHONY: race
+race: ## The Go tests of all modules but test/e2e, with the race detector
+	CGO_ENABLED=1 scripts/gotest $(RACE) -timeout 10m ./...
 	cd cmd/chancery-key-pkcs11 && CGO_ENABLED=1 ../../scripts/gotest -race -timeout 8m ./...
-	cd test/e2e && CGO_ENABLED=1 ../../scripts/gotest -race -count=1 -parallel 6 -timeout 8m ./...
+
+.PHONY: brief-fuzz
+brief-fuzz:
+	FUZZTIME=1s scripts/fuzz
 
 .PHONY: unit
 unit: ## The Go tests of this module only, without the race detector

@@ -38,6 +38,7 @@ func TestCertScripts(t *testing.T) {
 }
 
 func setupValidation(env *testscript.Env) error {
+	leaveAtOnce(env)
 	server, err := dnstest.Start("127.0.0.1:0")
 	if err != nil {
 		return err

@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 			// Ports that the system chooses, so that scripts run side by side.
 			env.Setenv("CHANCERY_LISTEN", "127.0.0.1:0")
 			env.Setenv("CHANCERY_HTTP_LISTEN", "127.0.0.1:0")
+			leaveAtOnce(env)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -55,6 +56,10 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// leaveAtOnce spares the commands the second that the race detector sleeps at
+// the end of each process, for what others might still do.
+func leaveAtOnce(env *testscript.Env) { env.Setenv("GORACE", "atexit_sleep_ms=0") }
 
 // ready DIR waits until the server on a directory is ready, and sets $URL to
 // where it is reached.

@@ -27,6 +27,7 @@ func TestTokenScripts(t *testing.T) {
 			env.Setenv("JAVA_HOME", "")
 			env.Setenv("METADATA", metadataService(env))
 			env.Setenv("UNSHARE", "-m")
+			leaveAtOnce(env)
 			if os.Geteuid() != 0 {
 				env.Setenv("UNSHARE", "-rm")
 			}
