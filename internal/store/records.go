@@ -103,6 +103,25 @@ func (o *Order) Status(now time.Time) OrderStatus {
 	return status
 }
 
+// Repeats reports whether the order only asks again what an earlier one does
+// that has no certificate yet.
+func (o *Order) Repeats(earlier *Order) bool {
+	names := func(o *Order) []identifier.Identifier { return identifier.Normalize(slices.Clone(o.Identifiers)) }
+	return earlier.AccountID == o.AccountID && earlier.Profile == o.Profile && earlier.Certificate == nil &&
+		slices.Equal(names(earlier), names(o))
+}
+
+// Standing is the first of some orders that is not invalid at now, or
+// ErrNotFound.
+func Standing(orders []Order, now time.Time) (Order, error) {
+	for i := range orders {
+		if orders[i].Status(now) != OrderInvalid {
+			return orders[i], nil
+		}
+	}
+	return Order{}, ErrNotFound
+}
+
 // OrderQuery selects orders.
 type OrderQuery struct {
 	AccountID string // only this account's, if set

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -56,7 +57,7 @@ func (s *Store) RevokeAdminToken(ctx context.Context, id string, now time.Time) 
 		if err != nil {
 			return err
 		}
-		if c.again && millis(t.Revoked) == millis(now) {
+		if c.again && form.Millis(t.Revoked) == form.Millis(now) {
 			return nil
 		}
 		if !t.Revoked.IsZero() {

@@ -3,11 +3,11 @@ package postgres
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"chancery/internal/identifier"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -65,21 +65,21 @@ func oneAuthorization(c *conn, id string) (a store.Authorization, err error) {
 // authorizationInsert stores an authorization that was made for an order, "" for
 // none.
 func authorizationInsert(a *store.Authorization, sql, orderID string) (*query, error) {
-	methods, err := encodeList(a.Methods)
+	methods, err := form.List(a.Methods)
 	if err != nil {
 		return nil, err
 	}
-	failed, err := encode(a.Failure)
+	failed, err := form.Text(a.Failure)
 	if err != nil {
 		return nil, err
 	}
-	attempts, err := encodeList(a.Attempts)
+	attempts, err := form.Attempts(a.Attempts)
 	if err != nil {
 		return nil, err
 	}
 	return do(sql, orderID, a.ID, a.AccountID, string(a.Identifier.Type), a.Identifier.Value,
 		a.Wildcard, a.Token, methods, string(a.State), a.Created, a.Expires, a.Method, a.Thumbprint, a.Settled,
-		a.NextAttempt, a.ClaimedTill, a.GrantID, a.Subdomains, failed, strings.Trim(attempts, "[]")), nil
+		a.NextAttempt, a.ClaimedTill, a.GrantID, a.Subdomains, failed, attempts), nil
 }
 
 // CreateAuthorization implements store.Authorizations.
@@ -139,8 +139,7 @@ func (s *Store) ValidAncestors(ctx context.Context, accountID string, names []id
 					found[name] = readAuthorization(r)
 				}
 			}
-			_, above, _ := strings.Cut(name.Base().Value, ".")
-			for ; above != "" && name.Type == identifier.DNS; _, above, _ = strings.Cut(above, ".") {
+			for above := range form.Above(name) {
 				queries = append(queries, ask(add, selectAuthorizationAbove, accountID, above, string(identifier.DNS), after))
 			}
 		}
@@ -152,22 +151,13 @@ func (s *Store) ValidAncestors(ctx context.Context, accountID string, names []id
 func (s *Store) ClaimValidation(ctx context.Context, id string, claim store.ValidationClaim) error {
 	return update(ctx, s, "claim validation", func(c *conn) error {
 		return settle(c, id, func(*store.Authorization) bool { return false },
-			updateAuthorizationClaimed, claim.Method, claim.Thumbprint, due(claim.NextAttempt), claim.Till, id, s.now())
+			updateAuthorizationClaimed, claim.Method, claim.Thumbprint, form.Due(claim.NextAttempt), claim.Till, id, s.now())
 	})
-}
-
-// due is a time at which an attempt can be due: what is processing is told by
-// its having one, so zero, which is none, becomes the earliest there is.
-func due(next time.Time) time.Time {
-	if next.IsZero() {
-		return time.UnixMilli(1)
-	}
-	return next
 }
 
 // RecordAttempt implements store.Authorizations.
 func (s *Store) RecordAttempt(ctx context.Context, id string, attempt store.Attempt, next time.Time) error {
-	text, err := encode(&attempt)
+	text, err := form.Text(&attempt)
 	if err != nil {
 		return err
 	}
@@ -181,17 +171,17 @@ func (s *Store) RecordAttempt(ctx context.Context, id string, attempt store.Atte
 				return err
 			}
 		}
-		return settle(c, id, recorded, updateAuthorizationTried, text, due(next), id)
+		return settle(c, id, recorded, updateAuthorizationTried, text, form.Due(next), id)
 	})
 }
 
 // FinishAuthorization implements store.Authorizations.
 func (s *Store) FinishAuthorization(ctx context.Context, id string, outcome store.Outcome) error {
-	attempt, err := encode(outcome.Attempt)
+	attempt, err := form.Text(outcome.Attempt)
 	if err != nil {
 		return err
 	}
-	failed, err := encode(outcome.Failure)
+	failed, err := form.Text(outcome.Failure)
 	if err != nil {
 		return err
 	}
@@ -201,7 +191,7 @@ func (s *Store) FinishAuthorization(ctx context.Context, id string, outcome stor
 	}
 	return update(ctx, s, "finish authorization", func(c *conn) error {
 		settled := func(a *store.Authorization) bool {
-			return a.State == state && a.Method == outcome.Method && millis(a.Settled) == millis(outcome.Settled)
+			return a.State == state && a.Method == outcome.Method && form.Millis(a.Settled) == form.Millis(outcome.Settled)
 		}
 		return settle(c, id, settled, updateAuthorizationSettled, string(state), outcome.Method, outcome.Thumbprint,
 			outcome.Settled, attempt, failed, outcome.Expires, id)
@@ -248,7 +238,7 @@ func (s *Store) DueValidations(ctx context.Context, now, lease time.Time, limit 
 		return nil, err
 	}
 	return step(ctx, s, "claim due validations", func(c *conn) (list []store.Authorization, err error) {
-		err = c.last(ask(func(r *row) { list = append(list, readAuthorization(r)) }, updateAuthorizationsDue, now, pageSize(limit), lease))
+		err = c.last(ask(func(r *row) { list = append(list, readAuthorization(r)) }, updateAuthorizationsDue, now, form.PageSize(limit), lease))
 		slices.SortFunc(list, func(a, b store.Authorization) int { return a.NextAttempt.Compare(b.NextAttempt) })
 		return list, err
 	})

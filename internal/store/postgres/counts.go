@@ -5,22 +5,12 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
-// Certificates are counted when they come, change and go. Each time a row is
-// added to certificate_changes; now and then these are taken away again and
-// added to three rows of certificate_counts: that of all, that of the short
-// span of time in which a certificate ends, and that of the long one. So the
-// certificates that end after a moment are those of a few hundred long spans, of
-// the short ones in the rest of a long one, some that are counted one by one in
-// the rest of a short one, and those that are still in the changes.
-const (
-	levelAll, levelShort, levelLong = 0, 1, 2
-
-	shortSpan = 1 << 16 // ms: a good minute
-	longSpan  = 1 << 25 // ms: nine hours
-)
-
+// Certificates are counted when they come, change and go (see package form). Each
+// time a row is added to certificate_changes; now and then these are taken away
+// again and added to the three rows of certificate_counts.
 const (
 	// What is taken away is taken away by this process only, and the rows are
 	// changed in one order by all.
@@ -53,23 +43,14 @@ func (t *tally) add(r *row) {
 	t.good, t.revoked, t.abandoned = t.good+r.int(), t.revoked+r.int(), t.abandoned+r.int()
 }
 
-// beginning is when the span that a moment lies in began.
-func beginning(ms, span int64) int64 { return ms &^ (span - 1) }
-
-// startOfTime and endOfTime are before and after every moment.
-const (
-	startOfTime = -1 << 62
-	endOfTime   = 1 << 62
-)
-
 // endingFrom adds up the certificates whose NotAfter is at that moment or later.
 func endingFrom(sum *tally, issuerID, profile string, moment int64) []*query {
-	short, long := beginning(moment, shortSpan)+shortSpan, beginning(moment, longSpan)+longSpan
+	short, long := form.Rest(moment)
 	return []*query{
 		ask(sum.add, countBetween, issuerID, profile, moment, short),
 		ask(sum.add, sumChanges, issuerID, profile, short),
-		ask(sum.add, sumCounts, issuerID, profile, levelShort, short, long),
-		ask(sum.add, sumCounts, issuerID, profile, levelLong, long, int64(endOfTime)),
+		ask(sum.add, sumCounts, issuerID, profile, form.LevelShort, short, long),
+		ask(sum.add, sumCounts, issuerID, profile, form.LevelLong, long, form.EndOfTime),
 	}
 }
 
@@ -77,9 +58,9 @@ func endingFrom(sum *tally, issuerID, profile string, moment int64) []*query {
 func (s *Store) CountCertificates(ctx context.Context, issuerID, profile string, now time.Time) (store.CertificateCounts, error) {
 	return read(ctx, s, "count certificates", func(c *conn) (store.CertificateCounts, error) {
 		var all, left tally
-		err := c.snapshot(append(endingFrom(&left, issuerID, profile, millis(now)),
-			ask(all.add, sumChanges, issuerID, profile, int64(startOfTime)),
-			ask(all.add, sumCounts, issuerID, profile, levelAll, 0, 1))...)
+		err := c.snapshot(append(endingFrom(&left, issuerID, profile, form.Millis(now)),
+			ask(all.add, sumChanges, issuerID, profile, form.StartOfTime),
+			ask(all.add, sumCounts, issuerID, profile, form.LevelAll, 0, 1))...)
 		return store.CertificateCounts{
 			Valid: left.good, Expired: all.good - left.good, Revoked: all.revoked, Abandoned: all.abandoned,
 		}, err
@@ -91,7 +72,7 @@ func (s *Store) Unexpired(ctx context.Context, issuerID string, now time.Time) (
 	count, err = read(ctx, s, "count certificates", func(c *conn) (int, error) {
 		var left tally
 		end := time.Time{}
-		err := c.snapshot(append(endingFrom(&left, issuerID, "", millis(now)+1),
+		err := c.snapshot(append(endingFrom(&left, issuerID, "", form.Millis(now)+1),
 			ask(func(r *row) { end = r.time() }, selectLastEnd, issuerID))...)
 		count := left.good + left.revoked + left.abandoned
 		if last = end; count == 0 {

@@ -2,9 +2,9 @@ package postgres
 
 import (
 	"context"
-	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 // ListCertificates implements store.Certificates.
@@ -12,9 +12,9 @@ func (s *Store) ListCertificates(ctx context.Context, query store.CertificateQue
 	return read(ctx, s, "list certificates", func(c *conn) ([]store.Certificate, error) {
 		l := &search{
 			table: "certificates c", key: []string{"c.serial", "c.issuer_id"}, columns: certificateColumns,
-			order: []string{"c.serial", "c.issuer_id"}, few: s.few, limit: pageSize(query.Limit),
+			order: []string{"c.serial", "c.issuer_id"}, few: s.few, limit: form.PageSize(query.Limit),
 		}
-		time := timeOf(&query)
+		time := form.Order(&query)
 		if time != "" {
 			l.order = append([]string{"c." + time}, l.order...)
 		}
@@ -24,21 +24,6 @@ func (s *Store) ListCertificates(ctx context.Context, query store.CertificateQue
 		}
 		return find(c, l, readCertificate)
 	})
-}
-
-// timeOf is the column of the time by which a query's answer is ordered before
-// it is by serial numbers; "" for none.
-func timeOf(query *store.CertificateQuery) string {
-	switch bounded := func(after, before time.Time) bool { return !after.IsZero() || !before.IsZero() }; {
-	case query.Status == store.CertificateRevoked, query.Status == store.CertificateAbandoned, bounded(query.RevokedAfter, query.RevokedBefore):
-		return "revoked"
-	case query.Status == store.CertificateExpired, bounded(query.ExpiresAfter, query.ExpiresBefore):
-		return "not_after"
-	case bounded(query.IssuedAfter, query.IssuedBefore):
-		return "issued"
-	default:
-		return ""
-	}
 }
 
 // continueAfter begins the page below the last certificate of the one before.
@@ -51,14 +36,7 @@ func continueAfter(c *conn, l *search, last *store.CertificateKey, time string) 
 		return nil
 	}
 	certificate, err := oneCertificate(c, *last)
-	at := certificate.NotAfter
-	switch {
-	case time == "issued":
-		at = certificate.Issued
-	case time == "revoked" && certificate.Revocation != nil:
-		at = certificate.Revocation.At
-	}
-	l.before = append([]any{at}, l.before...)
+	l.before = append([]any{form.TimeIn(time, &certificate)}, l.before...)
 	return err
 }
 
@@ -98,7 +76,7 @@ func askKeys(l *search, query *store.CertificateQuery) {
 		l.meet("c.replaces_serial = ? AND c.replaces_issuer = ? AND c.replaces_issuer <> ''", r.Serial[:], r.IssuerID)
 	}
 	if query.ServiceID != "" {
-		l.meet("c.service = ? AND c.service <> ''", serviceKey(query.ServiceID))
+		l.meet("c.service = ? AND c.service <> ''", form.ServiceKey(query.ServiceID))
 	}
 	if query.Subject != "" {
 		l.meet("c.subject = ? AND c.subject <> ''", query.Subject)
@@ -110,12 +88,11 @@ func askKeys(l *search, query *store.CertificateQuery) {
 
 // askKinds puts the questions that many certificates meet.
 func askKinds(l *search, query *store.CertificateQuery) {
-	if n := len(query.Requester); n > 0 {
-		if last := query.Requester[n-1]; last == ':' || last == '/' {
-			l.meet("c.requester >= ? AND c.requester < ?", query.Requester, query.Requester[:n-1]+string(last+1))
-		} else {
-			l.meet("c.requester = ?", query.Requester)
-		}
+	switch from, to := form.Requesters(query.Requester); {
+	case to != "":
+		l.meet("c.requester >= ? AND c.requester < ?", from, to)
+	case from != "":
+		l.meet("c.requester = ?", from)
 	}
 	if query.Profile != "" {
 		l.meet("c.profile = ?", query.Profile)

@@ -5,11 +5,9 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
-	"strings"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 // migrations are the numbered steps from an empty database to today's schema.
@@ -35,7 +33,7 @@ const (
 // migrate runs the steps that the database has not seen, all in one
 // transaction. What is up to date is only read.
 func (s *Store) migrate(ctx context.Context) error {
-	steps, err := migrationNames()
+	steps, err := form.Migrations(migrations)
 	if err != nil {
 		return err
 	}
@@ -92,16 +90,4 @@ func (c *conn) script(name string) error {
 	}
 	_, err = c.raw.Exec(c.ctx, string(sql)).ReadAll()
 	return err
-}
-
-// migrationNames are the steps in order, the first one that of version 1.
-func migrationNames() ([]string, error) {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
-	slices.Sort(names)
-	for i, name := range names {
-		if !strings.HasPrefix(name, fmt.Sprintf("migrations/%04d", i+1)) {
-			return nil, fmt.Errorf("migration %s is not number %d", name, i+1)
-		}
-	}
-	return names, err
 }

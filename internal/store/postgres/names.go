@@ -1,10 +1,10 @@
 package postgres
 
 import (
-	"net/netip"
-	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"chancery/internal/store/form"
 )
 
 const (
@@ -27,49 +27,21 @@ const (
 	deleteService      = "DELETE FROM services WHERE id = $1 AND records = 0"
 )
 
-// outside is the domain of names that are no domain names. It is above all
-// others in their order.
-const outside = "~"
-
-// nameKey is where a name is in service_names: the domain it is in, turned
-// around, and its first label.
-func nameKey(name string) (domain, label string) {
-	if _, err := netip.ParseAddr(name); err == nil || strings.ContainsAny(name, ":@") {
-		return outside, name
-	}
-	label, parent, found := strings.Cut(name, ".")
-	if !found {
-		return "", name
-	}
-	return turned(parent), label
-}
-
-// turned is a.corp as corp.a.
-func turned(domain string) string {
-	labels := strings.Split(domain, ".")
-	slices.Reverse(labels)
-	return strings.Join(labels, ".") + "."
-}
-
 // named is a query for the services that have a name or one of a pattern: *.d
 // for the names in d, **.d for those in or below it, ** for all domain names.
-func named(pattern string) clause {
-	if pattern == "**" {
-		return serviceNames("domain < ?", outside)
-	}
-	if below, ok := strings.CutPrefix(pattern, "**."); ok {
-		from := turned(below)
-		return serviceNames("domain >= ? AND domain < ?", from, from[:len(from)-1]+"/") // which follows the dot
-	}
-	if in, ok := strings.CutPrefix(pattern, "*."); ok {
-		return serviceNames("domain = ?", turned(in))
-	}
-	return exactly(pattern)
-}
+func named(pattern string) clause { return inSpan(form.Pattern(pattern)) }
 
-func exactly(name string) clause {
-	domain, label := nameKey(name)
-	return serviceNames("domain = ? AND label = ?", domain, label)
+func exactly(name string) clause { return inSpan(form.Exactly(name)) }
+
+func inSpan(s form.Span) clause {
+	switch {
+	case s.Exact:
+		return serviceNames("domain = ? AND label = ?", s.From, s.Label)
+	case s.To == "":
+		return serviceNames("domain = ?", s.From)
+	default:
+		return serviceNames("domain >= ? AND domain < ?", s.From, s.To)
+	}
 }
 
 func serviceNames(condition string, args ...any) clause {

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"chancery/internal/failure"
-	"chancery/internal/identifier"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -154,7 +154,7 @@ func rivalOf(c *conn, order *store.Order) (store.Order, error) {
 		return store.Order{}, store.ErrNotFound
 	}
 	rival, err := replacing(&found, order.Created)
-	if err == nil && rival.ID != order.ID && !sameRequest(&rival, order) {
+	if err == nil && rival.ID != order.ID && !order.Repeats(&rival) {
 		return store.Order{}, store.ErrReplaced
 	}
 	return rival, err
@@ -164,22 +164,10 @@ func rivalOf(c *conn, order *store.Order) (store.Order, error) {
 // ErrNotFound.
 func replacing(found *orders, now time.Time) (store.Order, error) {
 	list, err := found.sorted()
-	for i := range list {
-		if list[i].Status(now) != store.OrderInvalid {
-			return list[i], nil
-		}
+	if err != nil {
+		return store.Order{}, err
 	}
-	if err == nil {
-		err = store.ErrNotFound
-	}
-	return store.Order{}, err
-}
-
-// sameRequest reports whether order only repeats what an unfinished one asks.
-func sameRequest(old, order *store.Order) bool {
-	names := func(o *store.Order) []identifier.Identifier { return identifier.Normalize(slices.Clone(o.Identifiers)) }
-	return old.AccountID == order.AccountID && old.Profile == order.Profile && old.Certificate == nil &&
-		slices.Equal(names(old), names(order))
+	return store.Standing(list, now)
 }
 
 // storeOrder stores an order with the fresh authorizations, and notes which
@@ -212,11 +200,11 @@ func storeOrder(c *conn, o *store.Order, fresh []store.Authorization) error {
 }
 
 func orderInsert(o *store.Order) (*query, error) {
-	identifiers, err := encodeList(o.Identifiers)
+	identifiers, err := form.List(o.Identifiers)
 	if err != nil {
 		return nil, err
 	}
-	failed, err := encode(o.Failure)
+	failed, err := form.Text(o.Failure)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +223,7 @@ func (s *Store) Order(ctx context.Context, id string) (store.Order, error) {
 
 // FailOrder implements store.Orders.
 func (s *Store) FailOrder(ctx context.Context, id string, report *failure.Report) error {
-	text, err := encodeEnd(report)
+	text, err := form.End(report)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -25,11 +26,11 @@ func (s *Store) NewPartition(ctx context.Context, issuerID string, now time.Time
 	return step(ctx, s, "begin partition", func(c *conn) (store.Partition, error) {
 		if c.again {
 			p, err := newestPartition(c, issuerID)
-			if err == nil && millis(p.Created) == millis(now) && p.Issued == 0 {
+			if err == nil && form.Millis(p.Created) == form.Millis(now) && p.Issued == 0 {
 				return p, nil
 			}
 		}
-		p := store.Partition{IssuerID: issuerID, Created: fromMillis(millis(now))}
+		p := store.Partition{IssuerID: issuerID, Created: form.Time(form.Millis(now))}
 		q := ask(func(r *row) { p.Number = r.int64() }, insertPartition, issuerID, now)
 		err := c.last(q)
 		if err == nil && q.changed == 0 {

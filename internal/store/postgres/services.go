@@ -3,12 +3,10 @@ package postgres
 import (
 	"context"
 	"encoding/hex"
-	"iter"
-	"strings"
 	"time"
 
-	"chancery/internal/identifier"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -44,51 +42,17 @@ const (
 )
 
 func readService(r *row) store.Service {
-	s := store.Service{ID: hex.EncodeToString(r.blob()), Identifiers: readNames(r.text(), r.text()), First: r.time(), Last: r.time()}
+	s := store.Service{ID: hex.EncodeToString(r.blob()), Identifiers: form.Identifiers(r.text(), r.text()), First: r.time(), Last: r.time()}
 	s.Newest.IssuerID = r.text()
 	r.fixed(s.Newest.Serial[:])
 	s.ValidUntil, s.Certificates = r.time(), r.int()
 	return s
 }
 
-// writeNames is the text in which a service keeps its names, and another for
-// their types: one a line, with a line's end before the first name as well, so
-// that a whole name can be looked for.
-func writeNames(ids []identifier.Identifier) (names, types string) {
-	names = "\n"
-	for _, id := range ids {
-		names += id.Value + "\n"
-		types += string(id.Type) + "\n"
-	}
-	return names, types
-}
-
-func readNames(names, types string) (ids []identifier.Identifier) {
-	typ := strings.Split(types, "\n")
-	for name := range namesOf(names) {
-		ids = append(ids, identifier.Identifier{Type: identifier.Type(typ[len(ids)]), Value: name})
-	}
-	return ids
-}
-
-// namesOf are the names in the text that a service keeps.
-func namesOf(text string) iter.Seq[string] {
-	return strings.SplitSeq(strings.TrimSuffix(strings.TrimPrefix(text, "\n"), "\n"), "\n")
-}
-
-// serviceKey is a service's ID as it is stored; nil for what is none.
-func serviceKey(id string) []byte {
-	key, err := hex.DecodeString(id)
-	if err != nil {
-		return nil
-	}
-	return key
-}
-
 // Service implements store.Services.
 func (s *Store) Service(ctx context.Context, id string) (store.Service, error) {
 	return read(ctx, s, "read service", func(c *conn) (service store.Service, err error) {
-		err = c.one(func(r *row) { service = readService(r) }, selectService, serviceKey(id))
+		err = c.one(func(r *row) { service = readService(r) }, selectService, form.ServiceKey(id))
 		return service, err
 	})
 }
@@ -96,13 +60,13 @@ func (s *Store) Service(ctx context.Context, id string) (store.Service, error) {
 // ListServices implements store.Services.
 func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]store.Service, error) {
 	return read(ctx, s, "list services", func(c *conn) ([]store.Service, error) {
-		l := &search{table: "services s", key: []string{"s.id"}, columns: serviceColumns, order: []string{"s.number"}, few: s.few, limit: pageSize(query.Limit)}
+		l := &search{table: "services s", key: []string{"s.id"}, columns: serviceColumns, order: []string{"s.number"}, few: s.few, limit: form.PageSize(query.Limit)}
 		if query.Health == store.ServiceUnhealthy || !query.ExpiresBefore.IsZero() {
 			l.order = []string{"s.valid_until", "s.number"}
 		}
 		askServices(l, &query)
 		if query.Before != "" {
-			err := c.one(func(r *row) { l.before = []any{r.int64(), r.int64()} }, selectServicePlace, serviceKey(query.Before))
+			err := c.one(func(r *row) { l.before = []any{r.int64(), r.int64()} }, selectServicePlace, form.ServiceKey(query.Before))
 			if err != nil {
 				return nil, err
 			}
@@ -116,7 +80,7 @@ func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]s
 func askServices(l *search, query *store.ServiceQuery) {
 	l.ask("s.certificates > 0")
 	if query.ID != "" {
-		l.ask("s.id = ?", serviceKey(query.ID))
+		l.ask("s.id = ?", form.ServiceKey(query.ID))
 	}
 	for _, q := range nameQuestions(query.Name, query.NamePattern, query.NamePart) {
 		l.meet("s.id IN ("+q.sql+")", q.args...)

@@ -7,6 +7,7 @@ import (
 
 	"chancery/internal/failure"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -69,7 +70,7 @@ func (s *Store) CreateAccount(ctx context.Context, account store.Account) (store
 }
 
 func insert(c *conn, a store.Account) error {
-	contact, err := encodeList(a.Contact)
+	contact, err := form.List(a.Contact)
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func validAccount(c *conn, id string) (store.Account, error) {
 
 // SetContact implements store.Accounts.
 func (s *Store) SetContact(ctx context.Context, id string, contact []string) (store.Account, error) {
-	text, err := encodeList(contact)
+	text, err := form.List(contact)
 	if err != nil {
 		return store.Account{}, err
 	}
@@ -143,7 +144,7 @@ func (s *Store) ChangeKey(ctx context.Context, id, oldThumbprint string, key sto
 
 // CloseAccount implements store.Accounts.
 func (s *Store) CloseAccount(ctx context.Context, id string, status store.AccountStatus, report *failure.Report) (store.Account, error) {
-	text, err := encodeEnd(report)
+	text, err := form.End(report)
 	if err != nil {
 		return store.Account{}, err
 	}
@@ -181,12 +182,5 @@ func page(before string, limit int) (string, int) {
 	if before == "" {
 		before = lastID
 	}
-	return before, pageSize(limit)
-}
-
-func pageSize(limit int) int {
-	if limit <= 0 {
-		return 100
-	}
-	return limit
+	return before, form.PageSize(limit)
 }

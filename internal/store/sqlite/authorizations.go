@@ -3,11 +3,11 @@ package sqlite
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"chancery/internal/identifier"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -61,21 +61,21 @@ func oneAuthorization(c *conn, id string) (a store.Authorization, err error) {
 
 // insertAuthorizationOf stores an authorization that was made for an order.
 func insertAuthorizationOf(c *conn, a *store.Authorization, orderID string) error {
-	methods, err := encodeList(a.Methods)
+	methods, err := form.List(a.Methods)
 	if err != nil {
 		return err
 	}
-	failed, err := encode(a.Failure)
+	failed, err := form.Text(a.Failure)
 	if err != nil {
 		return err
 	}
-	attempts, err := encodeList(a.Attempts)
+	attempts, err := form.Attempts(a.Attempts)
 	if err != nil {
 		return err
 	}
 	_, err = c.exec(insertAuthorization, orderID, a.ID, a.AccountID, string(a.Identifier.Type), a.Identifier.Value,
 		a.Wildcard, a.Token, methods, string(a.State), a.Created, a.Expires, a.Method, a.Thumbprint, a.Settled,
-		a.NextAttempt, a.ClaimedTill, a.GrantID, a.Subdomains, failed, strings.Trim(attempts, "[]"))
+		a.NextAttempt, a.ClaimedTill, a.GrantID, a.Subdomains, failed, attempts)
 	return err
 }
 
@@ -117,8 +117,7 @@ func (s *Store) ValidAncestors(ctx context.Context, accountID string, names []id
 	return read(ctx, s, "read valid authorizations above", func(c *conn) (map[identifier.Identifier]store.Authorization, error) {
 		found := make(map[identifier.Identifier]store.Authorization)
 		for _, name := range names {
-			_, above, _ := strings.Cut(name.Base().Value, ".")
-			for ; above != "" && name.Type == identifier.DNS; _, above, _ = strings.Cut(above, ".") {
+			for above := range form.Above(name) {
 				err := c.one(func(r *row) { found[name] = readAuthorization(r) }, selectAuthorizationAbove,
 					accountID, above, string(identifier.DNS), after)
 				if err == nil {
@@ -136,40 +135,31 @@ func (s *Store) ValidAncestors(ctx context.Context, accountID string, names []id
 // ClaimValidation implements store.Authorizations.
 func (s *Store) ClaimValidation(ctx context.Context, id string, claim store.ValidationClaim) error {
 	return update(ctx, s, "claim validation", func(c *conn) error {
-		changed, err := c.exec(updateAuthorizationClaimed, claim.Method, claim.Thumbprint, due(claim.NextAttempt),
+		changed, err := c.exec(updateAuthorizationClaimed, claim.Method, claim.Thumbprint, form.Due(claim.NextAttempt),
 			claim.Till, id, claim.Method, s.now())
 		return pendingError(c, id, changed, err)
 	})
 }
 
-// due is a time at which an attempt can be due: what is processing is told by
-// its having one, so zero, which is none, becomes the earliest there is.
-func due(next time.Time) time.Time {
-	if next.IsZero() {
-		return time.UnixMilli(1)
-	}
-	return next
-}
-
 // RecordAttempt implements store.Authorizations.
 func (s *Store) RecordAttempt(ctx context.Context, id string, attempt store.Attempt, next time.Time) error {
-	text, err := encode(&attempt)
+	text, err := form.Text(&attempt)
 	if err != nil {
 		return err
 	}
 	return update(ctx, s, "record attempt", func(c *conn) error {
-		changed, err := c.exec(updateAuthorizationTried, text, due(next), id)
+		changed, err := c.exec(updateAuthorizationTried, text, form.Due(next), id)
 		return pendingError(c, id, changed, err)
 	})
 }
 
 // FinishAuthorization implements store.Authorizations.
 func (s *Store) FinishAuthorization(ctx context.Context, id string, outcome store.Outcome) error {
-	attempt, err := encode(outcome.Attempt)
+	attempt, err := form.Text(outcome.Attempt)
 	if err != nil {
 		return err
 	}
-	failed, err := encode(outcome.Failure)
+	failed, err := form.Text(outcome.Failure)
 	if err != nil {
 		return err
 	}
@@ -217,7 +207,7 @@ func (s *Store) DeactivateAuthorization(ctx context.Context, id string) (store.A
 // so it writes only when something is due.
 func (s *Store) DueValidations(ctx context.Context, now, lease time.Time, limit int) ([]store.Authorization, error) {
 	look := func(c *conn) (list []store.Authorization, err error) {
-		err = c.each(func(r *row) { list = append(list, readAuthorization(r)) }, selectAuthorizationsDue, now, now, now, pageSize(limit))
+		err = c.each(func(r *row) { list = append(list, readAuthorization(r)) }, selectAuthorizationsDue, now, now, now, form.PageSize(limit))
 		return list, err
 	}
 	if list, err := read(ctx, s, "look for due validations", look); err != nil || len(list) == 0 {

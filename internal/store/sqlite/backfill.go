@@ -12,6 +12,7 @@ import (
 
 	"chancery/internal/identifier"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -98,8 +99,8 @@ func enter(c *conn, row int64, certificate *store.Certificate) error {
 	if err != nil {
 		return err
 	}
-	replacesIssuer, replacesSerial := replaced(certificate)
-	_, err = c.exec(updateInventory, service, certificate.Subject, unlessZero(certificate.KeyHash), replacesIssuer, replacesSerial, row)
+	replacesIssuer, replacesSerial := form.Key(certificate.Replaces)
+	_, err = c.exec(updateInventory, service, certificate.Subject, form.Hash(certificate.KeyHash), replacesIssuer, replacesSerial, row)
 	if err != nil {
 		return err
 	}

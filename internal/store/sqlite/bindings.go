@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -34,7 +35,7 @@ func encodeGrant(g store.Grant) (string, error) {
 	if g.IsZero() {
 		return "", nil
 	}
-	return encode(&g)
+	return form.Text(&g)
 }
 
 func oneBinding(c *conn, id string) (b store.Binding, err error) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -58,7 +59,7 @@ func oneCertificate(c *conn, key store.CertificateKey) (certificate store.Certif
 // insertCertificate stores a certificate, enters it into its service and
 // counts it.
 func insertCertificate(c *conn, certificate *store.Certificate) error {
-	identifiers, err := encodeList(certificate.Identifiers)
+	identifiers, err := form.List(certificate.Identifiers)
 	if err != nil {
 		return err
 	}
@@ -70,42 +71,26 @@ func insertCertificate(c *conn, certificate *store.Certificate) error {
 	if certificate.Revocation != nil {
 		revocation = *certificate.Revocation
 	}
-	replacesIssuer, replacesSerial := replaced(certificate)
+	replacesIssuer, replacesSerial := form.Key(certificate.Replaces)
 	_, err = c.exec(insertCertificateRow, certificate.Serial[:], certificate.IssuerID, string(certificate.Owner.Kind),
 		certificate.Owner.ID, certificate.AccountID, certificate.Requester, certificate.Profile, certificate.Rule,
 		certificate.Fingerprint[:], certificate.NotBefore, certificate.NotAfter, certificate.Issued, certificate.Abandoned,
 		revocation.At, revocation.Reason, identifiers, certificate.DER,
-		certificate.Subject, unlessZero(certificate.KeyHash), certificate.Partition, replacesIssuer, replacesSerial, service)
+		certificate.Subject, form.Hash(certificate.KeyHash), certificate.Partition, replacesIssuer, replacesSerial, service)
 	if err != nil {
 		return err
 	}
 	return countCertificate(c, certificate, 1)
 }
 
-// replaced is what a certificate replaces, as it is stored.
-func replaced(certificate *store.Certificate) (issuer string, serial []byte) {
-	if certificate.Replaces == nil {
-		return "", nil
-	}
-	return certificate.Replaces.IssuerID, certificate.Replaces.Serial[:]
-}
-
-// unlessZero is a hash, or nothing for one that is not known.
-func unlessZero(hash [32]byte) []byte {
-	if hash == ([32]byte{}) {
-		return nil
-	}
-	return hash[:]
-}
-
 // RegisterIssuer implements store.Certificates. A later chain of the same key
 // takes the place of the earlier.
 func (s *Store) RegisterIssuer(ctx context.Context, issuer store.Issuer) error {
-	chain, err := encodeList(issuer.Chain)
+	chain, err := form.List(issuer.Chain)
 	if err != nil {
 		return err
 	}
-	alternates, err := encodeList(issuer.Alternates)
+	alternates, err := form.List(issuer.Alternates)
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/ncruces/go-sqlite3"
 
-	"chancery/internal/failure"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 // conn is a connection with its prepared statements. One goroutine uses it at
@@ -122,7 +122,7 @@ func bindOne(stmt *sqlite3.Stmt, i int, arg any) error {
 	case bool:
 		return stmt.BindBool(i, arg)
 	case time.Time:
-		return stmt.BindInt64(i, millis(arg))
+		return stmt.BindInt64(i, form.Millis(arg))
 	default:
 		return fmt.Errorf("couldn't bind a value of type %T", arg)
 	}
@@ -155,7 +155,7 @@ func (r *row) text() string    { return r.stmt.ColumnText(r.next()) }
 func (r *row) int() int        { return r.stmt.ColumnInt(r.next()) }
 func (r *row) int64() int64    { return r.stmt.ColumnInt64(r.next()) }
 func (r *row) bool() bool      { return r.stmt.ColumnBool(r.next()) }
-func (r *row) time() time.Time { return fromMillis(r.stmt.ColumnInt64(r.next())) }
+func (r *row) time() time.Time { return form.Time(r.stmt.ColumnInt64(r.next())) }
 
 // blob returns a copy, nil when it is empty.
 func (r *row) blob() []byte { return r.stmt.ColumnBlob(r.next(), nil) }
@@ -201,44 +201,4 @@ func (r *row) decode(text []byte, value any) {
 	if err := json.Unmarshal(text, value); err != nil {
 		r.err = fmt.Errorf("couldn't read the column %s: %w", r.stmt.ColumnName(r.column-1), err)
 	}
-}
-
-// encode is the JSON text of a value, "" for a nil pointer.
-func encode[T any](value *T) (string, error) {
-	if value == nil {
-		return "", nil
-	}
-	text, err := json.Marshal(value)
-	return string(text), err
-}
-
-// encodeEnd is the JSON text of the report that ends a record. A missing one
-// becomes one that says nothing: the record must end all the same.
-func encodeEnd(report *failure.Report) (string, error) {
-	if report == nil {
-		report = failure.ReportOf(nil)
-	}
-	return encode(report)
-}
-
-// encodeList is the JSON text of a list, "" for an empty one.
-func encodeList[T any](list []T) (string, error) {
-	if len(list) == 0 {
-		return "", nil
-	}
-	return encode(&list)
-}
-
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func fromMillis(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }

@@ -6,20 +6,11 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
-// Certificates are counted when they come, change and go, each in three rows:
-// in that of all, in that of the short span of time in which it ends, and in
-// that of the long one. So the certificates that end after a moment are those
-// of a few hundred long spans, of the short ones in the rest of a long one, and
-// some that are counted one by one in the rest of a short one.
-const (
-	levelAll, levelShort, levelLong = 0, 1, 2
-
-	shortSpan = 1 << 16 // ms: a good minute
-	longSpan  = 1 << 25 // ms: nine hours
-)
-
+// Certificates are counted when they come, change and go, each in three rows (see
+// package form).
 const (
 	upsertCounts = "INSERT INTO certificate_counts (level, start, issuer_id, profile, good, revoked, abandoned) " +
 		"VALUES (0, 0, ?1, ?2, ?3, ?4, ?5), (1, ?6, ?1, ?2, ?3, ?4, ?5), (2, ?7, ?1, ?2, ?3, ?4, ?5) " +
@@ -64,9 +55,9 @@ func countRevoked(c *conn, certificate *store.Certificate) error {
 }
 
 func count(c *conn, certificate *store.Certificate, t tally) error {
-	end := millis(certificate.NotAfter)
+	end := form.Millis(certificate.NotAfter)
 	_, err := c.exec(upsertCounts, certificate.IssuerID, certificate.Profile, t.good, t.revoked, t.abandoned,
-		beginning(end, shortSpan), beginning(end, longSpan))
+		form.Beginning(end, form.ShortSpan), form.Beginning(end, form.LongSpan))
 	return err
 }
 
@@ -75,26 +66,20 @@ func uncount(c *conn, certificate *store.Certificate) error {
 	if err := countCertificate(c, certificate, -1); err != nil {
 		return err
 	}
-	end := millis(certificate.NotAfter)
-	_, err := c.exec(deleteCounts, beginning(end, shortSpan), beginning(end, longSpan), certificate.IssuerID, certificate.Profile)
+	end := form.Millis(certificate.NotAfter)
+	_, err := c.exec(deleteCounts, form.Beginning(end, form.ShortSpan), form.Beginning(end, form.LongSpan), certificate.IssuerID, certificate.Profile)
 	return err
 }
-
-// beginning is when the span that a moment lies in began.
-func beginning(ms, span int64) int64 { return ms &^ (span - 1) }
-
-// endOfCounts is after every span.
-const endOfCounts = 1 << 62
 
 // CountCertificates implements store.Certificates.
 func (s *Store) CountCertificates(ctx context.Context, issuerID, profile string, now time.Time) (store.CertificateCounts, error) {
 	return read(ctx, s, "count certificates", func(c *conn) (store.CertificateCounts, error) {
 		var all tally
-		err := c.one(func(r *row) { all = readTally(r) }, sumCounts, levelAll, 0, 1, issuerID, profile)
+		err := c.one(func(r *row) { all = readTally(r) }, sumCounts, form.LevelAll, 0, 1, issuerID, profile)
 		if err != nil {
 			return store.CertificateCounts{}, err
 		}
-		left, err := endingFrom(c, issuerID, profile, millis(now))
+		left, err := endingFrom(c, issuerID, profile, form.Millis(now))
 		return store.CertificateCounts{
 			Valid: left.good, Expired: all.good - left.good, Revoked: all.revoked, Abandoned: all.abandoned,
 		}, err
@@ -103,19 +88,19 @@ func (s *Store) CountCertificates(ctx context.Context, issuerID, profile string,
 
 // endingFrom counts the certificates whose NotAfter is at that moment or later.
 func endingFrom(c *conn, issuerID, profile string, moment int64) (sum tally, err error) {
-	short, long := beginning(moment, shortSpan)+shortSpan, beginning(moment, longSpan)+longSpan
+	short, long := form.Rest(moment)
 	add := func(r *row) { sum = sum.plus(readTally(r)) }
 	return sum, errors.Join(
 		c.one(add, countBetween, moment, short, issuerID, profile),
-		c.one(add, sumCounts, levelShort, short, long, issuerID, profile),
-		c.one(add, sumCounts, levelLong, long, endOfCounts, issuerID, profile),
+		c.one(add, sumCounts, form.LevelShort, short, long, issuerID, profile),
+		c.one(add, sumCounts, form.LevelLong, long, form.EndOfTime, issuerID, profile),
 	)
 }
 
 // Unexpired implements store.Certificates.
 func (s *Store) Unexpired(ctx context.Context, issuerID string, now time.Time) (count int, last time.Time, err error) {
 	count, err = read(ctx, s, "count certificates", func(c *conn) (int, error) {
-		left, err := endingFrom(c, issuerID, "", millis(now)+1)
+		left, err := endingFrom(c, issuerID, "", form.Millis(now)+1)
 		count := left.good + left.revoked + left.abandoned
 		if err == nil && count > 0 {
 			last, err = lastEnd(c, issuerID)
@@ -128,12 +113,12 @@ func (s *Store) Unexpired(ctx context.Context, issuerID string, now time.Time) (
 // lastEnd is the last NotAfter of an issuer's certificates.
 func lastEnd(c *conn, issuerID string) (last time.Time, err error) {
 	var long, short int64
-	if err := c.one(func(r *row) { long = r.int64() }, selectLastSpan, levelLong, 0, endOfCounts, issuerID); err != nil {
+	if err := c.one(func(r *row) { long = r.int64() }, selectLastSpan, form.LevelLong, 0, form.EndOfTime, issuerID); err != nil {
 		return last, err
 	}
-	if err := c.one(func(r *row) { short = r.int64() }, selectLastSpan, levelShort, long, long+longSpan, issuerID); err != nil {
+	if err := c.one(func(r *row) { short = r.int64() }, selectLastSpan, form.LevelShort, long, long+form.LongSpan, issuerID); err != nil {
 		return last, err
 	}
-	err = c.one(func(r *row) { last = r.time() }, selectLastInSpan, short, short+shortSpan, issuerID)
+	err = c.one(func(r *row) { last = r.time() }, selectLastInSpan, short, short+form.ShortSpan, issuerID)
 	return last, err
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 // ListCertificates implements store.Certificates.
@@ -21,10 +22,10 @@ func (s *Store) ListCertificates(ctx context.Context, query store.CertificateQue
 // certificateListing is a query as a search.
 func certificateListing(c *conn, query *store.CertificateQuery) (*search, error) {
 	l := &search{
-		table: "certificates c", number: "c.rowid", columns: certificateColumns, limit: pageSize(query.Limit),
+		table: "certificates c", number: "c.rowid", columns: certificateColumns, limit: form.PageSize(query.Limit),
 		order: []string{"c.serial", "c.issuer_id"}, key: "INDEXED BY sqlite_autoindex_certificates_1",
 	}
-	time := timeOf(query)
+	time := form.Order(query)
 	if time != "" {
 		l.order = append([]string{"c." + time}, l.order...)
 	}
@@ -32,21 +33,6 @@ func certificateListing(c *conn, query *store.CertificateQuery) (*search, error)
 		return nil, err
 	}
 	return l, continueAfter(c, l, query.Before, time)
-}
-
-// timeOf is the column of the time by which a query's answer is ordered before
-// it is by serial numbers; "" for none.
-func timeOf(query *store.CertificateQuery) string {
-	switch bounded := func(after, before time.Time) bool { return !after.IsZero() || !before.IsZero() }; {
-	case query.Status == store.CertificateRevoked, query.Status == store.CertificateAbandoned, bounded(query.RevokedAfter, query.RevokedBefore):
-		return "revoked"
-	case query.Status == store.CertificateExpired, bounded(query.ExpiresAfter, query.ExpiresBefore):
-		return "not_after"
-	case bounded(query.IssuedAfter, query.IssuedBefore):
-		return "issued"
-	default:
-		return ""
-	}
 }
 
 // continueAfter begins the page below the last certificate of the one before.
@@ -59,14 +45,7 @@ func continueAfter(c *conn, l *search, last *store.CertificateKey, time string) 
 		return nil
 	}
 	certificate, err := oneCertificate(c, *last)
-	at := certificate.NotAfter
-	switch {
-	case time == "issued":
-		at = certificate.Issued
-	case time == "revoked" && certificate.Revocation != nil:
-		at = certificate.Revocation.At
-	}
-	l.before = append([]any{at}, l.before...)
+	l.before = append([]any{form.TimeIn(time, &certificate)}, l.before...)
 	return err
 }
 
@@ -108,7 +87,7 @@ func askKeys(l *search, query *store.CertificateQuery, bySerial bool) {
 		l.meet("certificates_replaces", bySerial, "c.replaces_serial = ? AND c.replaces_issuer = ? AND c.replaces_issuer <> ''", r.Serial[:], r.IssuerID)
 	}
 	if query.ServiceID != "" {
-		l.meet("certificates_service", bySerial, "c.service = (SELECT number FROM services WHERE id = ?) AND c.service > 0", serviceKey(query.ServiceID))
+		l.meet("certificates_service", bySerial, "c.service = (SELECT number FROM services WHERE id = ?) AND c.service > 0", form.ServiceKey(query.ServiceID))
 	}
 	if query.Subject != "" {
 		l.meet("certificates_subject", bySerial, "c.subject = ? AND c.subject <> ''", query.Subject)
@@ -120,12 +99,11 @@ func askKeys(l *search, query *store.CertificateQuery, bySerial bool) {
 
 // askKinds puts the questions that many certificates meet.
 func askKinds(l *search, query *store.CertificateQuery, bySerial bool) {
-	if n := len(query.Requester); n > 0 {
-		if last := query.Requester[n-1]; last == ':' || last == '/' {
-			l.meet("certificates_requester", false, "c.requester >= ? AND c.requester < ?", query.Requester, query.Requester[:n-1]+string(last+1))
-		} else {
-			l.meet("certificates_requester", bySerial, "c.requester = ?", query.Requester)
-		}
+	switch from, to := form.Requesters(query.Requester); {
+	case to != "":
+		l.meet("certificates_requester", false, "c.requester >= ? AND c.requester < ?", from, to)
+	case from != "":
+		l.meet("certificates_requester", bySerial, "c.requester = ?", from)
 	}
 	if query.Profile != "" {
 		l.meet("certificates_profile", bySerial, "c.profile = ?", query.Profile)

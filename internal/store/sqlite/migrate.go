@@ -4,11 +4,10 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
-	"strings"
 
 	"github.com/ncruces/go-sqlite3"
+
+	"chancery/internal/store/form"
 )
 
 // migrations are the numbered steps from an empty file to today's schema. They
@@ -39,7 +38,7 @@ func checkFile(c *conn) error {
 	if err != nil {
 		return err
 	}
-	steps, err := migrationNames()
+	steps, err := form.Migrations(migrations)
 	if err != nil {
 		return err
 	}
@@ -56,7 +55,7 @@ func migrate(c *conn) error {
 	if err != nil {
 		return err
 	}
-	steps, err := migrationNames()
+	steps, err := form.Migrations(migrations)
 	if err != nil {
 		return err
 	}
@@ -71,18 +70,6 @@ func migrate(c *conn) error {
 		}
 	}
 	return nil
-}
-
-// migrationNames are the steps in order, the first one that of version 1.
-func migrationNames() ([]string, error) {
-	names, err := fs.Glob(migrations, "migrations/*.sql")
-	slices.Sort(names)
-	for i, name := range names {
-		if !strings.HasPrefix(name, fmt.Sprintf("migrations/%04d", i+1)) {
-			return nil, fmt.Errorf("migration %s is not number %d", name, i+1)
-		}
-	}
-	return names, err
 }
 
 func pragma(c *conn, name string) (value int, err error) {

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -9,6 +8,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"chancery/internal/identifier"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -28,7 +28,7 @@ const (
 // enterNames makes a new service known by its names.
 func enterNames(c *conn, service int64, names []identifier.Identifier) error {
 	for _, name := range names {
-		domain, label := nameKey(name.Value)
+		domain, label := form.Place(name.Value)
 		if _, err := c.exec(insertServiceName, domain, label, service); err != nil {
 			return err
 		}
@@ -56,8 +56,8 @@ func indexedServices(c *conn) (number int64, err error) {
 // removeNames is for a service that was removed, with the names it kept. Its
 // number may be given again, so the search must not pass for having it already.
 func removeNames(c *conn, service int64, names string) error {
-	for name := range namesOf(names) {
-		domain, label := nameKey(name)
+	for name := range form.Names(names) {
+		domain, label := form.Place(name)
 		if _, err := c.exec(deleteServiceName, domain, label, service); err != nil {
 			return err
 		}
@@ -75,49 +75,21 @@ func removeNames(c *conn, service int64, names string) error {
 	return err
 }
 
-// outside is the domain of names that are no domain names. It is above all
-// others in their order.
-const outside = "~"
-
-// nameKey is where a name is in service_names: the domain it is in, turned
-// around, and its first label.
-func nameKey(name string) (domain, label string) {
-	if _, err := netip.ParseAddr(name); err == nil || strings.ContainsAny(name, ":@") {
-		return outside, name
-	}
-	label, parent, found := strings.Cut(name, ".")
-	if !found {
-		return "", name
-	}
-	return turned(parent), label
-}
-
-// turned is a.corp as corp.a.
-func turned(domain string) string {
-	labels := strings.Split(domain, ".")
-	slices.Reverse(labels)
-	return strings.Join(labels, ".") + "."
-}
-
 // named is a query for the services that have a name or one of a pattern: *.d
 // for the names in d, **.d for those in or below it, ** for all domain names.
-func named(pattern string) clause {
-	if pattern == "**" {
-		return serviceNames("domain < ?", outside)
-	}
-	if below, ok := strings.CutPrefix(pattern, "**."); ok {
-		from := turned(below)
-		return serviceNames("domain >= ? AND domain < ?", from, from[:len(from)-1]+"/") // which follows the dot
-	}
-	if in, ok := strings.CutPrefix(pattern, "*."); ok {
-		return serviceNames("domain = ?", turned(in))
-	}
-	return exactly(pattern)
-}
+func named(pattern string) clause { return inSpan(form.Pattern(pattern)) }
 
-func exactly(name string) clause {
-	domain, label := nameKey(name)
-	return serviceNames("domain = ? AND label = ?", domain, label)
+func exactly(name string) clause { return inSpan(form.Exactly(name)) }
+
+func inSpan(s form.Span) clause {
+	switch {
+	case s.Exact:
+		return serviceNames("domain = ? AND label = ?", s.From, s.Label)
+	case s.To == "":
+		return serviceNames("domain = ?", s.From)
+	default:
+		return serviceNames("domain >= ? AND domain < ?", s.From, s.To)
+	}
 }
 
 func serviceNames(condition string, args ...any) clause {
@@ -129,28 +101,14 @@ func serviceNames(condition string, args ...any) clause {
 func addFunctions(c *sqlite3.Conn) error {
 	return c.CreateFunction("carries", 2, sqlite3.DETERMINISTIC|sqlite3.INNOCUOUS, func(ctx sqlite3.Context, arg ...sqlite3.Value) {
 		pattern := arg[1].Text()
-		for name := range namesOf(arg[0].Text()) {
-			if ofPattern(name, pattern) {
+		for name := range form.Names(arg[0].Text()) {
+			if form.OfPattern(name, pattern) {
 				ctx.ResultBool(true)
 				return
 			}
 		}
 		ctx.ResultBool(false)
 	})
-}
-
-func ofPattern(name, pattern string) bool {
-	domain, _ := nameKey(name)
-	below, deep := strings.CutPrefix(pattern, "**")
-	in, shallow := strings.CutPrefix(pattern, "*.")
-	switch {
-	case domain != outside && deep && (below == "" || below[0] == '.'):
-		return strings.HasSuffix(name, below)
-	case domain != outside && shallow:
-		return domain == turned(in)
-	default:
-		return name == pattern
-	}
 }
 
 // trigram is the number of characters by which the search finds names.

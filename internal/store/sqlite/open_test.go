@@ -13,6 +13,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 // rawConn opens a database without anything of this package's.
@@ -141,7 +142,7 @@ func openVersion(t *testing.T, version int) *Store {
 func fileOfVersion(t *testing.T, version int, data string) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "chancery.db")
-	steps, err := migrationNames()
+	steps, err := form.Migrations(migrations)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"chancery/internal/failure"
-	"chancery/internal/identifier"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -96,7 +96,7 @@ func (s *Store) CreateOrder(ctx context.Context, order store.Order, fresh []stor
 		switch {
 		case errors.Is(err, store.ErrNotFound):
 			return result{order, true}, storeOrder(c, &order, fresh)
-		case err == nil && !sameRequest(&rival, &order):
+		case err == nil && !order.Repeats(&rival):
 			err = store.ErrReplaced
 		}
 		return result{stored: rival}, err
@@ -108,34 +108,22 @@ func (s *Store) CreateOrder(ctx context.Context, order store.Order, fresh []stor
 // at now, or ErrNotFound.
 func replacement(c *conn, key store.CertificateKey, now time.Time) (store.Order, error) {
 	list, err := ordersOf(c, selectOrdersByReplaces, key.Serial[:], key.IssuerID)
-	for i := range list {
-		if list[i].Status(now) != store.OrderInvalid {
-			return list[i], nil
-		}
+	if err != nil {
+		return store.Order{}, err
 	}
-	if err == nil {
-		err = store.ErrNotFound
-	}
-	return store.Order{}, err
-}
-
-// sameRequest reports whether order only repeats what an unfinished one asks.
-func sameRequest(old, order *store.Order) bool {
-	names := func(o *store.Order) []identifier.Identifier { return identifier.Normalize(slices.Clone(o.Identifiers)) }
-	return old.AccountID == order.AccountID && old.Profile == order.Profile && old.Certificate == nil &&
-		slices.Equal(names(old), names(order))
+	return store.Standing(list, now)
 }
 
 func storeOrder(c *conn, o *store.Order, fresh []store.Authorization) error {
-	identifiers, err := encodeList(o.Identifiers)
+	identifiers, err := form.List(o.Identifiers)
 	if err != nil {
 		return err
 	}
-	ids, err := encodeList(o.AuthorizationIDs)
+	ids, err := form.List(o.AuthorizationIDs)
 	if err != nil {
 		return err
 	}
-	failed, err := encode(o.Failure)
+	failed, err := form.Text(o.Failure)
 	if err != nil {
 		return err
 	}
@@ -177,7 +165,7 @@ func (s *Store) Order(ctx context.Context, id string) (store.Order, error) {
 
 // FailOrder implements store.Orders.
 func (s *Store) FailOrder(ctx context.Context, id string, report *failure.Report) error {
-	text, err := encodeEnd(report)
+	text, err := form.End(report)
 	if err != nil {
 		return err
 	}

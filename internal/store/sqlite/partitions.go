@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 // NewPartition implements store.RevocationLists.
 func (s *Store) NewPartition(ctx context.Context, issuerID string, now time.Time) (store.Partition, error) {
 	return step(ctx, s, "begin partition", func(c *conn) (store.Partition, error) {
-		p := store.Partition{IssuerID: issuerID, Created: fromMillis(millis(now))}
+		p := store.Partition{IssuerID: issuerID, Created: form.Time(form.Millis(now))}
 		err := c.one(func(r *row) { p.Number = r.int64() }, insertPartition, issuerID, now, issuerID)
 		return p, err
 	})

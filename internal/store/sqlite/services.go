@@ -4,13 +4,12 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
-	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"chancery/internal/identifier"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -40,45 +39,11 @@ const (
 )
 
 func readService(r *row) store.Service {
-	s := store.Service{ID: hex.EncodeToString(r.blob()), Identifiers: readNames(r.text(), r.text()), First: r.time(), Last: r.time()}
+	s := store.Service{ID: hex.EncodeToString(r.blob()), Identifiers: form.Identifiers(r.text(), r.text()), First: r.time(), Last: r.time()}
 	s.Newest.IssuerID = r.text()
 	r.fixed(s.Newest.Serial[:])
 	s.ValidUntil, s.Certificates = r.time(), r.int()
 	return s
-}
-
-// writeNames is the text in which a service keeps its names, and another for
-// their types: one a line, with a line's end before the first name as well, so
-// that a whole name can be looked for.
-func writeNames(ids []identifier.Identifier) (names, types string) {
-	names = "\n"
-	for _, id := range ids {
-		names += id.Value + "\n"
-		types += string(id.Type) + "\n"
-	}
-	return names, types
-}
-
-func readNames(names, types string) (ids []identifier.Identifier) {
-	typ := strings.Split(types, "\n")
-	for name := range namesOf(names) {
-		ids = append(ids, identifier.Identifier{Type: identifier.Type(typ[len(ids)]), Value: name})
-	}
-	return ids
-}
-
-// namesOf are the names in the text that a service keeps.
-func namesOf(text string) iter.Seq[string] {
-	return strings.SplitSeq(strings.TrimSuffix(strings.TrimPrefix(text, "\n"), "\n"), "\n")
-}
-
-// serviceKey is a service's ID as it is stored; nil for what is none.
-func serviceKey(id string) []byte {
-	key, err := hex.DecodeString(id)
-	if err != nil {
-		return nil
-	}
-	return key
 }
 
 // joinService enters a certificate that is about to be stored into the service
@@ -88,7 +53,7 @@ func joinService(c *conn, certificate *store.Certificate) (number int64, err err
 		return 0, nil
 	}
 	ids := identifier.Normalize(slices.Clone(certificate.Identifiers))
-	key := serviceKey(store.ServiceID(ids))
+	key := form.ServiceKey(store.ServiceID(ids))
 	says := []any{certificate.Issued, certificate.Serial[:], certificate.IssuerID, validUntil(certificate), 1}
 	if certificate.Abandoned {
 		says = []any{0, []byte(nil), "", 0, 0}
@@ -101,7 +66,7 @@ func joinService(c *conn, certificate *store.Certificate) (number int64, err err
 	case !errors.Is(err, store.ErrNotFound):
 		return 0, err
 	}
-	names, types := writeNames(ids)
+	names, types := form.Lines(ids)
 	if _, err := c.exec(insertService, append(says, key, names, types)...); err != nil {
 		return 0, err
 	}
@@ -141,7 +106,7 @@ func leaveService(c *conn, certificate *store.Certificate, number int64) error {
 // Service implements store.Services.
 func (s *Store) Service(ctx context.Context, id string) (store.Service, error) {
 	return read(ctx, s, "read service", func(c *conn) (service store.Service, err error) {
-		err = c.one(func(r *row) { service = readService(r) }, selectService, serviceKey(id))
+		err = c.one(func(r *row) { service = readService(r) }, selectService, form.ServiceKey(id))
 		return service, err
 	})
 }
@@ -149,7 +114,7 @@ func (s *Store) Service(ctx context.Context, id string) (store.Service, error) {
 // ListServices implements store.Services.
 func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]store.Service, error) {
 	return read(ctx, s, "list services", func(c *conn) ([]store.Service, error) {
-		l := &search{table: "services s", number: "s.number", columns: serviceColumns, order: []string{"s.number"}, key: "NOT INDEXED", limit: pageSize(query.Limit)}
+		l := &search{table: "services s", number: "s.number", columns: serviceColumns, order: []string{"s.number"}, key: "NOT INDEXED", limit: form.PageSize(query.Limit)}
 		byEnd := query.Health == store.ServiceUnhealthy || !query.ExpiresBefore.IsZero()
 		if byEnd {
 			l.order = []string{"s.valid_until", "s.number"}
@@ -158,7 +123,7 @@ func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]s
 			return nil, err
 		}
 		if query.Before != "" {
-			err := c.one(func(r *row) { l.before = []any{r.int64(), r.int64()} }, selectServicePlace, serviceKey(query.Before))
+			err := c.one(func(r *row) { l.before = []any{r.int64(), r.int64()} }, selectServicePlace, form.ServiceKey(query.Before))
 			if err != nil {
 				return nil, err
 			}
@@ -173,7 +138,7 @@ func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]s
 func askServices(c *conn, l *search, query *store.ServiceQuery, byEnd bool) error {
 	l.ask("s.certificates > 0")
 	if query.ID != "" {
-		l.meet("sqlite_autoindex_services_1", false, "s.id = ?", serviceKey(query.ID))
+		l.meet("sqlite_autoindex_services_1", false, "s.id = ?", form.ServiceKey(query.ID))
 	}
 	questions, err := nameQuestions(c, query.Name, query.NamePattern, query.NamePart)
 	for _, q := range questions {
