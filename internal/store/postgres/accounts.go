@@ -6,7 +6,6 @@ import (
 
 	"chancery/internal/failure"
 	"chancery/internal/store"
-	"chancery/internal/store/form"
 )
 
 const (
@@ -19,9 +18,11 @@ const (
 	selectAccountByKey      = "SELECT " + accountColumns + " FROM accounts WHERE thumbprint = $1"
 	selectAccounts          = "SELECT " + accountColumns + " FROM accounts WHERE id < $1 ORDER BY id DESC LIMIT $2"
 	selectAccountsByBinding = "SELECT " + accountColumns + " FROM accounts WHERE binding_id = $1 AND binding_id <> '' AND id < $2 ORDER BY id DESC LIMIT $3"
-	updateAccountContact    = "UPDATE accounts SET contact = $1 WHERE id = $2 AND status = 'valid' RETURNING " + accountColumns
-	updateAccountKey        = "UPDATE accounts SET thumbprint = $1, jwk = $2 WHERE id = $3"
-	updateAccountStatus     = "UPDATE accounts SET status = $1 WHERE id = $2 AND status = 'valid' RETURNING " + accountColumns
+	updateAccountContact    = changing + "UPDATE accounts SET contact = $1 WHERE id = $2 AND status = 'valid' RETURNING " + accountColumns +
+		notingAccounts + "SELECT " + accountColumns + " FROM changed"
+	updateAccountKey    = "UPDATE accounts SET thumbprint = $1, jwk = $2 WHERE id = $3"
+	updateAccountStatus = changing + "UPDATE accounts SET status = $1 WHERE id = $2 AND status = 'valid' RETURNING " + accountColumns +
+		notingAccounts + "SELECT " + accountColumns + " FROM changed"
 	// Orders end with their account. One that is being made at this moment may
 	// stay behind: BeginIssuance looks at the account, too.
 	updateOrdersAccountClosed = "UPDATE orders SET failure = $1 WHERE account_id = $2 AND finalized = 0 AND certificate_issuer = '' AND failure = '' " +
@@ -53,7 +54,7 @@ func oneAccount(c *conn, sql, key string) (a store.Account, err error) {
 
 // CreateAccount implements store.Accounts.
 func (s *Store) CreateAccount(ctx context.Context, account store.Account) (store.Account, bool, error) {
-	contact, err := form.List(account.Contact)
+	contact, err := encodeList(account.Contact)
 	if err != nil {
 		return store.Account{}, false, err
 	}
@@ -110,7 +111,7 @@ func notValid(c *conn, id string) error {
 
 // SetContact implements store.Accounts.
 func (s *Store) SetContact(ctx context.Context, id string, contact []string) (store.Account, error) {
-	text, err := form.List(contact)
+	text, err := encodeList(contact)
 	if err != nil {
 		return store.Account{}, err
 	}
@@ -145,7 +146,7 @@ func (s *Store) ChangeKey(ctx context.Context, id, oldThumbprint string, key sto
 			return a, &store.KeyInUseError{HolderID: holder.ID}
 		}
 		a.Key = key
-		err = c.last(do(updateAccountKey, key.Thumbprint, key.JWK, id))
+		err = c.last(do(updateAccountKey, key.Thumbprint, key.JWK, id), changes(store.KindAccounts))
 		if codeOf(err) == uniqueViolation {
 			err = errConflict // the next attempt sees who has it
 		}
@@ -155,7 +156,7 @@ func (s *Store) ChangeKey(ctx context.Context, id, oldThumbprint string, key sto
 
 // CloseAccount implements store.Accounts.
 func (s *Store) CloseAccount(ctx context.Context, id string, status store.AccountStatus, report *failure.Report) (store.Account, error) {
-	text, err := form.End(report)
+	text, err := encodeEnd(report)
 	if err != nil {
 		return store.Account{}, err
 	}
@@ -191,5 +192,12 @@ func page(before string, limit int) (string, int) {
 	if before == "" {
 		before = lastID
 	}
-	return before, form.PageSize(limit)
+	return before, pageSize(limit)
+}
+
+func pageSize(limit int) int {
+	if limit <= 0 {
+		return 100
+	}
+	return limit
 }

@@ -5,13 +5,13 @@ import (
 	"time"
 
 	"chancery/internal/store"
-	"chancery/internal/store/form"
 )
 
 const (
 	bindingColumns = "id, name, secret, single_use, created, expires, revoked, used_by, used, uses, granted"
 
-	insertBinding          = "INSERT INTO bindings (" + bindingColumns + ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING"
+	insertBinding = changing + "INSERT INTO bindings (" + bindingColumns + ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) " +
+		"ON CONFLICT DO NOTHING RETURNING id" + notingBindings + "SELECT id FROM changed"
 	selectBinding          = "SELECT " + bindingColumns + " FROM bindings WHERE id = $1"
 	selectBindingForUpdate = selectBinding + " FOR UPDATE"
 	selectBindings         = "SELECT " + bindingColumns + " FROM bindings ORDER BY created DESC, id DESC"
@@ -35,7 +35,7 @@ func encodeGrant(g store.Grant) (string, error) {
 	if g.IsZero() {
 		return "", nil
 	}
-	return form.Text(&g)
+	return encode(&g)
 }
 
 func oneBinding(c *conn, sql, id string) (b store.Binding, err error) {
@@ -94,7 +94,7 @@ func (s *Store) UpdateBinding(ctx context.Context, id string, change store.Bindi
 		if err != nil {
 			return b, err
 		}
-		return b, c.last(do(updateBindingChanged, b.Name, b.Expires, granted, id))
+		return b, c.last(do(updateBindingChanged, b.Name, b.Expires, granted, id), changes(store.KindBindings))
 	})
 }
 
@@ -122,11 +122,11 @@ func (s *Store) RevokeBinding(ctx context.Context, id string, now time.Time) err
 		switch {
 		case err != nil:
 			return err
-		case c.again && form.Millis(b.Revoked) == form.Millis(now):
+		case c.again && millis(b.Revoked) == millis(now):
 			return nil
 		case !b.Revoked.IsZero():
 			return store.ErrRevoked
 		}
-		return c.last(do(updateBindingRevoked, now, id))
+		return c.last(do(updateBindingRevoked, now, id), changes(store.KindBindings))
 	})
 }

@@ -7,7 +7,6 @@ import (
 
 	"chancery/internal/identifier"
 	"chancery/internal/store"
-	"chancery/internal/store/form"
 )
 
 const (
@@ -37,8 +36,10 @@ const (
 	selectReplacedBy  = "SELECT issuer_id, serial FROM certificates " +
 		"WHERE replaces_serial = $1 AND replaces_issuer = $2 AND replaces_issuer <> '' ORDER BY serial DESC LIMIT 1"
 
-	upsertIssuer = "INSERT INTO issuers (id, subject_key_id, chain, alternates) VALUES ($1, $2, $3, $4) " +
-		"ON CONFLICT (id) DO UPDATE SET subject_key_id = excluded.subject_key_id, chain = excluded.chain, alternates = excluded.alternates"
+	upsertIssuer = changing + "INSERT INTO issuers (id, subject_key_id, chain, alternates) VALUES ($1, $2, $3, $4) " +
+		"ON CONFLICT (id) DO UPDATE SET subject_key_id = excluded.subject_key_id, chain = excluded.chain, alternates = excluded.alternates " +
+		"WHERE (issuers.subject_key_id, issuers.chain, issuers.alternates) <> (excluded.subject_key_id, excluded.chain, excluded.alternates) " +
+		"RETURNING id" + notingIssuers + "SELECT id FROM changed"
 	selectIssuers = "SELECT id, subject_key_id, chain, alternates FROM issuers ORDER BY id"
 )
 
@@ -78,7 +79,7 @@ func completion(certificate *store.Certificate) ([]*query, error) {
 
 // entry stores a certificate, counts it, and enters it into its service.
 func entry(sql string, certificate *store.Certificate) ([]*query, error) {
-	identifiers, err := form.List(certificate.Identifiers)
+	identifiers, err := encodeList(certificate.Identifiers)
 	if err != nil {
 		return nil, err
 	}
@@ -86,30 +87,46 @@ func entry(sql string, certificate *store.Certificate) ([]*query, error) {
 	if certificate.Revocation != nil {
 		revocation = *certificate.Revocation
 	}
-	replacesIssuer, replacesSerial := form.Key(certificate.Replaces)
+	replacesIssuer, replacesSerial := replaced(certificate)
 	ids := identifier.Normalize(slices.Clone(certificate.Identifiers))
-	names, types := form.Lines(ids)
+	names, types := writeNames(ids)
 	queries := []*query{do(sql, certificate.Serial[:], certificate.IssuerID, string(certificate.Owner.Kind), certificate.Owner.ID,
 		certificate.Partition, certificate.AccountID, certificate.Requester, certificate.Profile, certificate.Rule,
 		certificate.Fingerprint[:], certificate.NotBefore, certificate.NotAfter, certificate.Issued, certificate.Abandoned,
-		revocation.At, revocation.Reason, identifiers, certificate.DER, certificate.Subject, form.Hash(certificate.KeyHash),
-		replacesIssuer, replacesSerial, form.ServiceKey(store.ServiceID(ids)), names, types)}
-	service := form.ServiceKey(store.ServiceID(ids))
+		revocation.At, revocation.Reason, identifiers, certificate.DER, certificate.Subject, unlessZero(certificate.KeyHash),
+		replacesIssuer, replacesSerial, serviceKey(store.ServiceID(ids)), names, types)}
+	service := serviceKey(store.ServiceID(ids))
 	for _, id := range ids {
-		domain, label := form.Place(id.Value)
+		domain, label := nameKey(id.Value)
 		queries = append(queries, do(insertServiceName, domain, label, service))
 	}
 	return queries, nil
 }
 
+// replaced is what a certificate replaces, as it is stored.
+func replaced(certificate *store.Certificate) (issuer string, serial []byte) {
+	if certificate.Replaces == nil {
+		return "", nil
+	}
+	return certificate.Replaces.IssuerID, certificate.Replaces.Serial[:]
+}
+
+// unlessZero is a hash, or nothing for one that is not known.
+func unlessZero(hash [32]byte) []byte {
+	if hash == ([32]byte{}) {
+		return nil
+	}
+	return hash[:]
+}
+
 // RegisterIssuer implements store.Certificates. A later chain of the same key
 // takes the place of the earlier.
 func (s *Store) RegisterIssuer(ctx context.Context, issuer store.Issuer) error {
-	chain, err := form.List(issuer.Chain)
+	chain, err := encodeList(issuer.Chain)
 	if err != nil {
 		return err
 	}
-	alternates, err := form.List(issuer.Alternates)
+	alternates, err := encodeList(issuer.Alternates)
 	if err != nil {
 		return err
 	}

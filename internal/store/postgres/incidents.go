@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"chancery/internal/store"
-	"chancery/internal/store/form"
 )
 
 const (
 	incidentColumns = "id, query, explanation, opened, renew_by, closed"
 
-	insertIncident       = "INSERT INTO incidents (" + incidentColumns + ") VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
+	insertIncident = changing + "INSERT INTO incidents (" + incidentColumns + ") VALUES ($1, $2, $3, $4, $5, $6) " +
+		"ON CONFLICT DO NOTHING RETURNING id" + notingIncidents + "SELECT id FROM changed"
 	selectIncident       = "SELECT " + incidentColumns + " FROM incidents WHERE id = $1 FOR UPDATE"
 	selectIncidents      = "SELECT " + incidentColumns + " FROM incidents ORDER BY opened DESC, id DESC"
 	updateIncidentClosed = "UPDATE incidents SET closed = $1 WHERE id = $2"
@@ -39,13 +39,13 @@ func (s *Store) CloseIncident(ctx context.Context, id string, now time.Time) err
 		if err := c.one(func(r *row) { incident = readIncident(r) }, selectIncident, id); err != nil {
 			return err
 		}
-		if c.again && form.Millis(incident.Closed) == form.Millis(now) {
+		if c.again && millis(incident.Closed) == millis(now) {
 			return nil
 		}
 		if !incident.Closed.IsZero() {
 			return store.ErrNotValid
 		}
-		return c.last(do(updateIncidentClosed, now, id))
+		return c.last(do(updateIncidentClosed, now, id), changes(store.KindIncidents))
 	})
 }
 

@@ -54,7 +54,7 @@ type Store struct {
 	upkeep   *upkeep
 }
 
-var _ store.Store = (*Store)(nil)
+var _ store.Shared = (*Store)(nil)
 
 // usuallyFew is the few of every store but in tests: some milliseconds' work.
 const usuallyFew = 5000

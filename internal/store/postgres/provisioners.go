@@ -5,15 +5,15 @@ import (
 	"encoding/json"
 
 	"chancery/internal/store"
-	"chancery/internal/store/form"
 )
 
 const (
 	provisionerColumns = "name, type, spec, created"
 
-	insertProvisioner  = "INSERT INTO provisioners (" + provisionerColumns + ") VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+	insertProvisioner = changing + "INSERT INTO provisioners (" + provisionerColumns + ") VALUES ($1, $2, $3, $4) " +
+		"ON CONFLICT DO NOTHING RETURNING name" + notingProvisioners + "SELECT name FROM changed"
 	selectProvisioners = "SELECT " + provisionerColumns + " FROM provisioners ORDER BY name"
-	deleteProvisioner  = "DELETE FROM provisioners WHERE name = $1"
+	deleteProvisioner  = changing + "DELETE FROM provisioners WHERE name = $1 RETURNING name" + notingProvisioners + "SELECT name FROM changed"
 )
 
 func readProvisioner(r *row) store.Provisioner {
@@ -31,7 +31,7 @@ func (s *Store) CreateProvisioner(ctx context.Context, p store.Provisioner) erro
 			same := false
 			err := c.each(func(r *row) {
 				stored := readProvisioner(r)
-				same = same || stored.Name == p.Name && string(stored.Spec) == string(p.Spec) && form.Millis(stored.Created) == form.Millis(p.Created)
+				same = same || stored.Name == p.Name && string(stored.Spec) == string(p.Spec) && millis(stored.Created) == millis(p.Created)
 			}, selectProvisioners)
 			if err != nil || same {
 				return err

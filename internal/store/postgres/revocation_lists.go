@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"chancery/internal/store"
-	"chancery/internal/store/form"
 )
 
 const (
@@ -50,7 +49,7 @@ const (
 // StaleLists implements store.RevocationLists. Revocations come before what is
 // merely due.
 func (s *Store) StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore, nextUpdateAfter time.Time, limit int) ([]store.StaleList, error) {
-	limit = form.PageSize(limit)
+	limit = pageSize(limit)
 	return read(ctx, s, "list stale revocation lists", func(c *conn) (list []store.StaleList, err error) {
 		add := func(r *row) {
 			list = append(list, store.StaleList{IssuerID: r.text(), Partition: r.int64(), Number: r.int64(), Basis: r.int64()})
@@ -152,7 +151,7 @@ func (s *Store) revokedOf(ctx context.Context, issuerID string, partition int64,
 // looked at in a second transaction: a certificate that is issued at this moment
 // either sees that it may be, and makes the list go on, or is seen.
 func (s *Store) PublishList(ctx context.Context, list store.RevocationList, basis int64, fence store.Fence) error {
-	err := update(ctx, s, "publish revocation list", func(c *conn) error { return publish(c, &list, basis) })
+	err := update(ctx, s, "publish revocation list", func(c *conn) error { return publish(c, &list, basis, fence) })
 	if err != nil {
 		return err
 	}
@@ -161,18 +160,18 @@ func (s *Store) PublishList(ctx context.Context, list store.RevocationList, basi
 		to = math.MaxInt64
 	}
 	return update(ctx, s, "end revocation list", func(c *conn) error {
-		return c.last(do(updatePartitionEnded, list.IssuerID, list.Partition, to, list.ThisUpdate))
+		return c.fenced(fence, do(updatePartitionEnded, list.IssuerID, list.Partition, to, list.ThisUpdate))
 	})
 }
 
-func publish(c *conn, list *store.RevocationList, basis int64) error {
-	var queries []*query
+func publish(c *conn, list *store.RevocationList, basis int64, fence store.Fence) error {
+	queries := fencing(fence)
 	if list.Partition == 0 {
 		queries = append(queries, do(insertFullList, list.IssuerID))
 	}
 	published := do(updatePartitionPublished, basis, list.Number, list.NextUpdate, list.IssuerID, list.Partition)
 	if err := c.run(append(queries, published)...); err != nil {
-		return err
+		return asFenced(err)
 	}
 	if published.changed > 0 {
 		return c.last(do(upsertRevocationList, list.IssuerID, list.Partition, list.Number, list.ThisUpdate, list.NextUpdate, list.DER))

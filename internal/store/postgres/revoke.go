@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"chancery/internal/store"
-	"chancery/internal/store/form"
 )
 
 const (
@@ -41,7 +40,7 @@ func (s *Store) Revoke(ctx context.Context, key store.CertificateKey, revocation
 }
 
 func isSame(a, b *store.Revocation) bool {
-	return a != nil && form.Millis(a.At) == form.Millis(b.At) && a.Reason == b.Reason
+	return a != nil && millis(a.At) == millis(b.At) && a.Reason == b.Reason
 }
 
 // RevokeAll implements store.Certificates. When an attempt may have happened,
@@ -107,7 +106,7 @@ func revoke(c *conn, keys []store.CertificateKey, revocation store.Revocation) (
 			delete(gone, key)
 		}
 	}
-	return revoked, c.last(queries...)
+	return revoked, c.last(append(queries, changes(store.KindRevocations))...)
 }
 
 func sortedKeys(keys []store.CertificateKey) []store.CertificateKey {

@@ -19,3 +19,7 @@ func TestSearches(t *testing.T) {
 		return s
 	})
 }
+
+func TestShared(t *testing.T) {
+	storetest.RunShared(t, func(t *testing.T) store.Shared { return openTest(t) })
+}

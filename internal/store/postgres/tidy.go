@@ -41,30 +41,36 @@ const tidyBatch = 100
 func (s *Store) Tidy(ctx context.Context, cutoff store.TidyCutoff, limit int) (removed int, err error) {
 	for _, kind := range []struct {
 		cutoff time.Time
-		remove func(c *conn, cutoff time.Time, limit int) (int, error)
+		remove func(c *conn, limit int) (int, error)
 	}{
-		{cutoff.Orders, remover(deleteOrders)},
-		{cutoff.Authorizations, remover(deleteAuthorizations)},
-		{cutoff.Certificates, removeCertificates},
-		{cutoff.Tokens, remover(deleteSpentBefore)},
+		{cutoff.Orders, remover(deleteOrders, cutoff.Fence, cutoff.Orders)},
+		{cutoff.Authorizations, remover(deleteAuthorizations, cutoff.Fence, cutoff.Authorizations)},
+		{cutoff.Certificates, func(c *conn, limit int) (int, error) { return removeCertificates(c, &cutoff, limit) }},
+		{cutoff.Tokens, remover(deleteSpentBefore, cutoff.Fence, cutoff.Tokens)},
+		{cutoff.Limits, remover(deleteLimits, cutoff.Fence, cutoff.Limits.UnixNano())},
 	} {
 		if kind.cutoff.IsZero() {
 			continue
 		}
-		n, kindErr := s.removeInBatches(ctx, kind.cutoff, limit, kind.remove)
+		n, kindErr := s.removeInBatches(ctx, limit, kind.remove)
 		removed += n
 		err = errors.Join(err, kindErr)
+	}
+	if !cutoff.Nonces.IsZero() {
+		n, nonceErr := s.tidyNonces(ctx, cutoff, limit)
+		removed += n
+		err = errors.Join(err, nonceErr)
 	}
 	if err != nil {
 		return removed, err
 	}
-	return removed, errors.Join(s.catchUp(ctx), update(ctx, s, "tidy", func(c *conn) error { return c.last(do(deleteEmptyCounts)) }))
+	return removed, errors.Join(s.catchUp(ctx), update(ctx, s, "tidy", func(c *conn) error { return c.fenced(cutoff.Fence, do(deleteEmptyCounts)) }))
 }
 
-func (s *Store) removeInBatches(ctx context.Context, cutoff time.Time, limit int, remove func(*conn, time.Time, int) (int, error)) (removed int, err error) {
+func (s *Store) removeInBatches(ctx context.Context, limit int, remove func(c *conn, limit int) (int, error)) (removed int, err error) {
 	for removed < limit {
 		size := min(tidyBatch, limit-removed)
-		n, err := step(ctx, s, "tidy", func(c *conn) (int, error) { return remove(c, cutoff, size) })
+		n, err := step(ctx, s, "tidy", func(c *conn) (int, error) { return remove(c, size) })
 		removed += n
 		if err != nil || n < size {
 			return removed, err
@@ -73,20 +79,20 @@ func (s *Store) removeInBatches(ctx context.Context, cutoff time.Time, limit int
 	return removed, nil
 }
 
-// remover removes what one statement does.
-func remover(sql string) func(*conn, time.Time, int) (int, error) {
-	return func(c *conn, cutoff time.Time, limit int) (int, error) {
-		q := do(sql, cutoff, limit)
-		err := c.last(q)
+// remover removes what one statement does, which takes what is said and a limit.
+func remover(sql string, fence store.Fence, until any) func(*conn, int) (int, error) {
+	return func(c *conn, limit int) (int, error) {
+		q := do(sql, until, limit)
+		err := c.fenced(fence, q)
 		return int(q.changed), err
 	}
 }
 
 // removeCertificates takes them out of their services, too. A service goes with
 // its last.
-func removeCertificates(c *conn, cutoff time.Time, limit int) (removed int, err error) {
+func removeCertificates(c *conn, cutoff *store.TidyCutoff, limit int) (removed int, err error) {
 	var queries []*query
-	err = c.each(func(r *row) {
+	gone := ask(func(r *row) {
 		service, records, counted := r.blob(), r.int(), r.int()
 		if removed += records; service == nil {
 			return
@@ -94,9 +100,9 @@ func removeCertificates(c *conn, cutoff time.Time, limit int) (removed int, err 
 		// The first locks the service, so that the others see what it has.
 		queries = append(queries, do(updateServiceLeft, service, records, counted), do(updateServiceNewest, service),
 			do(deleteServiceNames, service), do(deleteServiceParts, service), do(deleteService, service))
-	}, deleteCertificates, cutoff, limit)
-	if err != nil {
-		return 0, err
+	}, deleteCertificates, cutoff.Certificates, limit)
+	if err := c.run(append(fencing(cutoff.Fence), gone)...); err != nil {
+		return 0, asFenced(err)
 	}
 	return removed, c.last(queries...)
 }
