@@ -6,6 +6,7 @@ import (
 
 	"chancery/internal/failure"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -54,7 +55,7 @@ func oneAccount(c *conn, sql, key string) (a store.Account, err error) {
 
 // CreateAccount implements store.Accounts.
 func (s *Store) CreateAccount(ctx context.Context, account store.Account) (store.Account, bool, error) {
-	contact, err := encodeList(account.Contact)
+	contact, err := form.List(account.Contact)
 	if err != nil {
 		return store.Account{}, false, err
 	}
@@ -111,7 +112,7 @@ func notValid(c *conn, id string) error {
 
 // SetContact implements store.Accounts.
 func (s *Store) SetContact(ctx context.Context, id string, contact []string) (store.Account, error) {
-	text, err := encodeList(contact)
+	text, err := form.List(contact)
 	if err != nil {
 		return store.Account{}, err
 	}
@@ -156,7 +157,7 @@ func (s *Store) ChangeKey(ctx context.Context, id, oldThumbprint string, key sto
 
 // CloseAccount implements store.Accounts.
 func (s *Store) CloseAccount(ctx context.Context, id string, status store.AccountStatus, report *failure.Report) (store.Account, error) {
-	text, err := encodeEnd(report)
+	text, err := form.End(report)
 	if err != nil {
 		return store.Account{}, err
 	}
@@ -192,12 +193,5 @@ func page(before string, limit int) (string, int) {
 	if before == "" {
 		before = lastID
 	}
-	return before, pageSize(limit)
-}
-
-func pageSize(limit int) int {
-	if limit <= 0 {
-		return 100
-	}
-	return limit
+	return before, form.PageSize(limit)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -35,7 +36,7 @@ func encodeGrant(g store.Grant) (string, error) {
 	if g.IsZero() {
 		return "", nil
 	}
-	return encode(&g)
+	return form.Text(&g)
 }
 
 func oneBinding(c *conn, sql, id string) (b store.Binding, err error) {
@@ -122,7 +123,7 @@ func (s *Store) RevokeBinding(ctx context.Context, id string, now time.Time) err
 		switch {
 		case err != nil:
 			return err
-		case c.again && millis(b.Revoked) == millis(now):
+		case c.again && form.Millis(b.Revoked) == form.Millis(now):
 			return nil
 		case !b.Revoked.IsZero():
 			return store.ErrRevoked

@@ -7,6 +7,7 @@ import (
 
 	"chancery/internal/identifier"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -79,7 +80,7 @@ func completion(certificate *store.Certificate) ([]*query, error) {
 
 // entry stores a certificate, counts it, and enters it into its service.
 func entry(sql string, certificate *store.Certificate) ([]*query, error) {
-	identifiers, err := encodeList(certificate.Identifiers)
+	identifiers, err := form.List(certificate.Identifiers)
 	if err != nil {
 		return nil, err
 	}
@@ -87,46 +88,30 @@ func entry(sql string, certificate *store.Certificate) ([]*query, error) {
 	if certificate.Revocation != nil {
 		revocation = *certificate.Revocation
 	}
-	replacesIssuer, replacesSerial := replaced(certificate)
+	replacesIssuer, replacesSerial := form.Key(certificate.Replaces)
 	ids := identifier.Normalize(slices.Clone(certificate.Identifiers))
-	names, types := writeNames(ids)
+	names, types := form.Lines(ids)
 	queries := []*query{do(sql, certificate.Serial[:], certificate.IssuerID, string(certificate.Owner.Kind), certificate.Owner.ID,
 		certificate.Partition, certificate.AccountID, certificate.Requester, certificate.Profile, certificate.Rule,
 		certificate.Fingerprint[:], certificate.NotBefore, certificate.NotAfter, certificate.Issued, certificate.Abandoned,
-		revocation.At, revocation.Reason, identifiers, certificate.DER, certificate.Subject, unlessZero(certificate.KeyHash),
-		replacesIssuer, replacesSerial, serviceKey(store.ServiceID(ids)), names, types)}
-	service := serviceKey(store.ServiceID(ids))
+		revocation.At, revocation.Reason, identifiers, certificate.DER, certificate.Subject, form.Hash(certificate.KeyHash),
+		replacesIssuer, replacesSerial, form.ServiceKey(store.ServiceID(ids)), names, types)}
+	service := form.ServiceKey(store.ServiceID(ids))
 	for _, id := range ids {
-		domain, label := nameKey(id.Value)
+		domain, label := form.Place(id.Value)
 		queries = append(queries, do(insertServiceName, domain, label, service))
 	}
 	return queries, nil
 }
 
-// replaced is what a certificate replaces, as it is stored.
-func replaced(certificate *store.Certificate) (issuer string, serial []byte) {
-	if certificate.Replaces == nil {
-		return "", nil
-	}
-	return certificate.Replaces.IssuerID, certificate.Replaces.Serial[:]
-}
-
-// unlessZero is a hash, or nothing for one that is not known.
-func unlessZero(hash [32]byte) []byte {
-	if hash == ([32]byte{}) {
-		return nil
-	}
-	return hash[:]
-}
-
 // RegisterIssuer implements store.Certificates. A later chain of the same key
 // takes the place of the earlier.
 func (s *Store) RegisterIssuer(ctx context.Context, issuer store.Issuer) error {
-	chain, err := encodeList(issuer.Chain)
+	chain, err := form.List(issuer.Chain)
 	if err != nil {
 		return err
 	}
-	alternates, err := encodeList(issuer.Alternates)
+	alternates, err := form.List(issuer.Alternates)
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"chancery/internal/failure"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 // query is a statement with its arguments and, once it was sent, its result.
@@ -209,7 +209,7 @@ func bindOne(arg any) (value []byte, typ uint32, err error) {
 		}
 		return []byte{0}, typeBool, nil
 	case time.Time:
-		return binary.BigEndian.AppendUint64(nil, uint64(millis(arg))), typeInt8, nil
+		return binary.BigEndian.AppendUint64(nil, uint64(form.Millis(arg))), typeInt8, nil
 	case [][]byte:
 		return array(typeBytea, arg), typeByteas, nil
 	case []int64:
@@ -256,7 +256,7 @@ func (r *row) name() string { return r.result.FieldDescriptions()[r.column-1].Na
 
 func (r *row) text() string    { return stored(r.next()) }
 func (r *row) int() int        { return int(r.int64()) }
-func (r *row) time() time.Time { return fromMillis(r.int64()) }
+func (r *row) time() time.Time { return form.Time(r.int64()) }
 
 func (r *row) int64() int64 {
 	value := r.next()
@@ -306,46 +306,6 @@ func (r *row) decode(text string, value any) {
 	if err := json.Unmarshal([]byte(text), value); err != nil {
 		r.err = fmt.Errorf("couldn't read the column %s: %w", r.name(), err)
 	}
-}
-
-// encode is the JSON text of a value, "" for a nil pointer.
-func encode[T any](value *T) (string, error) {
-	if value == nil {
-		return "", nil
-	}
-	text, err := json.Marshal(value)
-	return string(text), err
-}
-
-// encodeEnd is the JSON text of the report that ends a record. A missing one
-// becomes one that says nothing: the record must end all the same.
-func encodeEnd(report *failure.Report) (string, error) {
-	if report == nil {
-		report = failure.ReportOf(nil)
-	}
-	return encode(report)
-}
-
-// encodeList is the JSON text of a list, "" for an empty one.
-func encodeList[T any](list []T) (string, error) {
-	if len(list) == 0 {
-		return "", nil
-	}
-	return encode(&list)
-}
-
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
-
-func fromMillis(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }
 
 // numbered gives a statement that was put together its $1, $2, … for each ?.

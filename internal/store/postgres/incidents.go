@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -39,7 +40,7 @@ func (s *Store) CloseIncident(ctx context.Context, id string, now time.Time) err
 		if err := c.one(func(r *row) { incident = readIncident(r) }, selectIncident, id); err != nil {
 			return err
 		}
-		if c.again && millis(incident.Closed) == millis(now) {
+		if c.again && form.Millis(incident.Closed) == form.Millis(now) {
 			return nil
 		}
 		if !incident.Closed.IsZero() {

@@ -7,6 +7,7 @@ import (
 
 	"chancery/internal/failure"
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -122,14 +123,14 @@ func checkCompleted(c *conn, key store.CertificateKey) error {
 // Intents implements store.Issuance.
 func (s *Store) Intents(ctx context.Context, deadlineBefore time.Time, limit int) ([]store.Intent, error) {
 	return read(ctx, s, "list intents", func(c *conn) (list []store.Intent, err error) {
-		err = c.each(func(r *row) { list = append(list, readIntent(r)) }, selectIntents, deadlineBefore, pageSize(limit))
+		err = c.each(func(r *row) { list = append(list, readIntent(r)) }, selectIntents, deadlineBefore, form.PageSize(limit))
 		return list, err
 	})
 }
 
 // AbandonIntent implements store.Issuance.
 func (s *Store) AbandonIntent(ctx context.Context, key store.CertificateKey, now time.Time, next *store.Intent, report *failure.Report) error {
-	failed, err := encodeEnd(report)
+	failed, err := form.End(report)
 	if err != nil {
 		return err
 	}
@@ -162,7 +163,7 @@ func (s *Store) AbandonIntent(ctx context.Context, key store.CertificateKey, now
 // step.
 func checkAbandoned(c *conn, key store.CertificateKey, now time.Time) error {
 	certificate, err := oneCertificate(c, key)
-	if err == nil && (!certificate.Abandoned || millis(certificate.Revocation.At) != millis(now)) {
+	if err == nil && (!certificate.Abandoned || form.Millis(certificate.Revocation.At) != form.Millis(now)) {
 		err = store.ErrNotFound
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -31,7 +32,7 @@ func (s *Store) CreateProvisioner(ctx context.Context, p store.Provisioner) erro
 			same := false
 			err := c.each(func(r *row) {
 				stored := readProvisioner(r)
-				same = same || stored.Name == p.Name && string(stored.Spec) == string(p.Spec) && millis(stored.Created) == millis(p.Created)
+				same = same || stored.Name == p.Name && string(stored.Spec) == string(p.Spec) && form.Millis(stored.Created) == form.Millis(p.Created)
 			}, selectProvisioners)
 			if err != nil || same {
 				return err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -49,7 +50,7 @@ const (
 // StaleLists implements store.RevocationLists. Revocations come before what is
 // merely due.
 func (s *Store) StaleLists(ctx context.Context, issuerIDs []string, nextUpdateBefore, nextUpdateAfter time.Time, limit int) ([]store.StaleList, error) {
-	limit = pageSize(limit)
+	limit = form.PageSize(limit)
 	return read(ctx, s, "list stale revocation lists", func(c *conn) (list []store.StaleList, err error) {
 		add := func(r *row) {
 			list = append(list, store.StaleList{IssuerID: r.text(), Partition: r.int64(), Number: r.int64(), Basis: r.int64()})

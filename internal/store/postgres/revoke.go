@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"chancery/internal/store"
+	"chancery/internal/store/form"
 )
 
 const (
@@ -40,7 +41,7 @@ func (s *Store) Revoke(ctx context.Context, key store.CertificateKey, revocation
 }
 
 func isSame(a, b *store.Revocation) bool {
-	return a != nil && millis(a.At) == millis(b.At) && a.Reason == b.Reason
+	return a != nil && form.Millis(a.At) == form.Millis(b.At) && a.Reason == b.Reason
 }
 
 // RevokeAll implements store.Certificates. When an attempt may have happened,
