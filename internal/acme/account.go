@@ -135,13 +135,13 @@ func (d *Door) newAccount(ctx context.Context, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	taken, err := d.deps.Limits.Account(r.source())
+	taken, err := d.deps.Limits.Account(ctx, r.source())
 	if err != nil {
 		return nil, err
 	}
 	stored, created, err := d.deps.Store.CreateAccount(ctx, fresh)
 	if err != nil || !created {
-		taken.Refund()
+		taken.Refund(ctx)
 	}
 	if err != nil {
 		return nil, bindingProblem(fresh.BindingID, failure.Wrap("create account", err))

@@ -48,7 +48,7 @@ func (d *Door) finalize(ctx context.Context, r *request) (*response, error) {
 	if err := d.checkCAA(ctx, r, order); err != nil {
 		return nil, err
 	}
-	taken, err := d.deps.Limits.Certificate(order.Identifiers, order.Replaces != nil)
+	taken, err := d.deps.Limits.Certificate(ctx, order.Identifiers, order.Replaces != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (d *Door) issue(ctx context.Context, r *request, order *store.Order, reques
 	d.work.Go(func() {
 		certificate, err := d.deps.Authority.Issue(context.WithoutCancel(ctx), requestFor(order, request, r.account))
 		if err != nil && failure.KindOf(err) != failure.Unavailable { // else it goes on by itself
-			taken.Refund()
+			taken.Refund(ctx)
 		}
 		done <- outcome{certificate, err}
 	})

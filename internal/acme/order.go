@@ -154,13 +154,13 @@ func (d *Door) newOrder(ctx context.Context, r *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	taken, err := d.countOrder(order, given, fresh)
+	taken, err := d.countOrder(ctx, order, given, fresh)
 	if err != nil {
 		return nil, err
 	}
 	stored, created, err := d.deps.Store.CreateOrder(ctx, *order, fresh)
 	if err != nil || !created {
-		taken.Refund()
+		taken.Refund(ctx)
 	}
 	if errors.Is(err, store.ErrNotFound) { // a reused proof was tidied away meanwhile
 		return nil, unavailable(time.Second, "an authorization ended just now; try again").because(err)

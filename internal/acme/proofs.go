@@ -62,7 +62,7 @@ func preauthorized(order *store.Order) []identifier.Identifier {
 }
 
 // countOrder holds the order against the limits.
-func (d *Door) countOrder(order *store.Order, g given, fresh []store.Authorization) (*limits.Taken, error) {
+func (d *Door) countOrder(ctx context.Context, order *store.Order, g given, fresh []store.Authorization) (*limits.Taken, error) {
 	counted := limits.Order{AccountID: order.AccountID, Names: order.Identifiers, Renewal: order.Replaces != nil}
 	if g.Grant != nil {
 		counted.GrantID, counted.MaxRate = g.ID, g.MaxRate
@@ -72,7 +72,7 @@ func (d *Door) countOrder(order *store.Order, g given, fresh []store.Authorizati
 			counted.Unproven = append(counted.Unproven, fresh[i].Identifier)
 		}
 	}
-	return d.deps.Limits.Order(counted)
+	return d.deps.Limits.Order(ctx, counted)
 }
 
 // proofs are what the authorizations of a new order are chosen from.

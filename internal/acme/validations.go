@@ -184,7 +184,7 @@ func (v *validations) settle(authz store.Authorization, attempt store.Attempt, v
 	}
 	v.audit(authz, outcome)
 	if outcome.Failure != nil && outcome.Failure.Kind != failure.Internal && outcome.Failure.Kind != failure.Unavailable {
-		v.door.deps.Limits.Failed(authz.AccountID, authz.Identifier)
+		v.door.deps.Limits.Failed(v.ctx, authz.AccountID, authz.Identifier)
 	}
 	authz.State, authz.Expires = store.AuthorizationValid, outcome.Expires
 	if outcome.Failure != nil {

@@ -173,7 +173,9 @@ func (a *api) showLimits(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		usage = a.Limits.Used(orders)
+		if usage, err = a.Limits.Used(r.Context(), orders); err != nil {
+			return nil, err
+		}
 	}
 	view := Limits{Limits: make([]Limit, len(usage)), Counted: a.Limits.Keys()}
 	for i, u := range usage {

@@ -138,7 +138,7 @@ func TestLimitsAreShown(t *testing.T) {
 	if _, _, err := f.CreateAccount(ctx, account); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.deps.Limits.Order(limits.Order{AccountID: "a1"}); err != nil {
+	if _, err := f.deps.Limits.Order(ctx, limits.Order{AccountID: "a1"}); err != nil {
 		t.Fatal(err)
 	}
 	all, err := client.Limits(ctx, "")

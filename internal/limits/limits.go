@@ -1,12 +1,15 @@
 // Package limits bounds how often things happen: new accounts from an address,
 // orders of an account or under a grant, failed validations of a name,
-// certificates for a domain or for the same names. It counts in memory, so a
-// restart forgets, and it knows no protocol. What was counted and then did not
-// happen, because the CA failed, is given back.
+// certificates for a domain or for the same names. A single node counts in
+// memory, so a restart forgets; several count in their store, exactly. It knows
+// no protocol. What was counted and then did not happen, because the CA failed,
+// is given back.
 package limits
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,6 +21,7 @@ import (
 	"chancery/internal/duration"
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
+	"chancery/internal/store"
 )
 
 // Config is the limits in force. A zero Rate sets none.
@@ -77,16 +81,27 @@ func (c *Config) rate(name string) Rate {
 	return Rate{}
 }
 
-// Limits counts. Its methods may be called by any number of goroutines.
+// Limits counts. Its methods may be called by any number of goroutines. Those
+// that fail for another reason than a limit do so with the store's error; they
+// ask it nothing where no limit is set.
 type Limits struct {
-	table  *table
+	counts counts
+	log    *slog.Logger
 	now    func() time.Time
 	config atomic.Pointer[Config]
 }
 
-// New returns limits that have counted nothing.
+// New returns limits of a single node, which have counted nothing.
 func New(config Config, now func() time.Time) *Limits {
-	l := &Limits{table: newTable(maxKeys), now: now}
+	l := &Limits{counts: memory{newTable(maxKeys)}, log: slog.New(slog.DiscardHandler), now: now}
+	l.Reconfigure(config)
+	return l
+}
+
+// NewShared returns limits that all nodes of a store count together. What can't
+// be counted or given back after the fact is logged.
+func NewShared(config Config, now func() time.Time, counts store.Limits, log *slog.Logger) *Limits {
+	l := &Limits{counts: shared{counts}, log: log, now: now}
 	l.Reconfigure(config)
 	return l
 }
@@ -97,7 +112,7 @@ func (l *Limits) Reconfigure(config Config) { l.config.Store(&config) }
 // Taken is what was counted for one request. The zero value, and nil, is
 // nothing.
 type Taken struct {
-	from  *table
+	from  *Limits
 	parts []part
 }
 
@@ -107,46 +122,56 @@ type part struct {
 	rate Rate
 }
 
-// Refund gives back what was counted, for a request that came to nothing.
-// Further calls do nothing.
-func (t *Taken) Refund() {
-	if t == nil {
+// Refund gives back what was counted, for a request that came to nothing. It
+// does so also when the request has ended meanwhile. Further calls do nothing.
+func (t *Taken) Refund(ctx context.Context) {
+	if t == nil || len(t.parts) == 0 {
 		return
 	}
-	for _, p := range t.parts {
-		t.from.refund(p.key, p.rate)
+	if err := t.from.counts.refund(context.WithoutCancel(ctx), t.parts); err != nil {
+		t.from.log.ErrorContext(ctx, "couldn't give back what was counted against a limit", "error", err)
 	}
 	t.parts = nil
 }
 
 // takeAll counts one event of each part, or of none: the error is then a
 // failure of kind RateLimited.
-func (l *Limits) takeAll(parts []part) (*Taken, error) {
-	taken := &Taken{from: l.table}
-	for _, p := range parts {
-		if p.rate.Count == 0 {
-			continue
-		}
-		if wait, ok := l.table.take(p.key, p.rate, l.now()); !ok {
-			taken.Refund()
-			return nil, p.exceeded(wait)
-		}
-		taken.parts = append(taken.parts, p)
+func (l *Limits) takeAll(ctx context.Context, parts []part) (*Taken, error) {
+	parts = inForce(parts)
+	refused, wait, err := l.counts.take(ctx, parts, l.now())
+	if err != nil {
+		return nil, err
 	}
-	return taken, nil
+	if refused >= 0 {
+		return nil, parts[refused].exceeded(wait)
+	}
+	return &Taken{l, parts}, nil
 }
 
 // check reports, without counting, whether one more event of each is allowed.
-func (l *Limits) check(parts []part) error {
-	for _, p := range parts {
-		if p.rate.Count == 0 {
-			continue
-		}
-		if _, wait := l.table.used(p.key, p.rate, l.now()); wait > 0 {
-			return p.exceeded(wait)
+func (l *Limits) check(ctx context.Context, parts []part) error {
+	parts = inForce(parts)
+	usage, err := l.counts.used(ctx, parts, l.now())
+	if err != nil {
+		return err
+	}
+	for i, of := range usage {
+		if of.wait > 0 {
+			return parts[i].exceeded(of.wait)
 		}
 	}
 	return nil
+}
+
+// inForce leaves out those that have no limit, and what is there twice.
+func inForce(parts []part) []part {
+	var set []part
+	for _, p := range parts {
+		if p.rate.Count > 0 && !slices.Contains(set, p) {
+			set = append(set, p)
+		}
+	}
+	return set
 }
 
 func (p part) exceeded(wait time.Duration) error {
@@ -170,13 +195,13 @@ func (p part) exceeded(wait time.Duration) error {
 }
 
 // Account counts a new account from a source address.
-func (l *Limits) Account(source netip.Addr) (*Taken, error) {
+func (l *Limits) Account(ctx context.Context, source netip.Addr) (*Taken, error) {
 	config, source := l.config.Load(), source.Unmap().WithZone("")
 	parts := []part{{key{newAccounts, source.String(), ""}, config.NewAccounts}}
 	if network, err := source.Prefix(48); err == nil && source.Is6() {
 		parts = append(parts, part{key{newAccountsPerNetwork, network.String(), ""}, config.NewAccountsPerNetwork})
 	}
-	return l.takeAll(parts)
+	return l.takeAll(ctx, parts)
 }
 
 // Order is a new order.
@@ -191,32 +216,35 @@ type Order struct {
 
 // Order counts a new order, and reports early what could not be proven or
 // issued because of other limits.
-func (l *Limits) Order(o Order) (*Taken, error) {
+func (l *Limits) Order(ctx context.Context, o Order) (*Taken, error) {
 	config := l.config.Load()
 	if o.Renewal {
 		return nil, nil //nolint:nilnil // nothing is taken, which is said of nil
 	}
-	if err := l.check(append(failures(config, o.AccountID, o.Unproven), certificates(config, o.Names)...)); err != nil {
+	if err := l.check(ctx, append(failures(config, o.AccountID, o.Unproven), certificates(config, o.Names)...)); err != nil {
 		return nil, err
 	}
 	parts := []part{{key{newOrders, o.AccountID, ""}, config.NewOrders}}
 	if o.GrantID != "" {
 		parts = append(parts, part{key{grantOrders, o.GrantID, ""}, o.MaxRate})
 	}
-	return l.takeAll(parts)
+	return l.takeAll(ctx, parts)
 }
 
 // Certificate counts a certificate that is about to be issued.
-func (l *Limits) Certificate(names []identifier.Identifier, renewal bool) (*Taken, error) {
+func (l *Limits) Certificate(ctx context.Context, names []identifier.Identifier, renewal bool) (*Taken, error) {
 	if renewal {
 		return nil, nil //nolint:nilnil // as above
 	}
-	return l.takeAll(certificates(l.config.Load(), names))
+	return l.takeAll(ctx, certificates(l.config.Load(), names))
 }
 
 // Failed counts a validation that failed for good.
-func (l *Limits) Failed(accountID string, name identifier.Identifier) {
-	_, _ = l.takeAll(failures(l.config.Load(), accountID, []identifier.Identifier{name})) // more than enough is enough
+func (l *Limits) Failed(ctx context.Context, accountID string, name identifier.Identifier) {
+	_, err := l.takeAll(ctx, failures(l.config.Load(), accountID, []identifier.Identifier{name}))
+	if err != nil && failure.KindOf(err) != failure.RateLimited { // more than enough is enough
+		l.log.ErrorContext(ctx, "couldn't count a failed validation", "error", err)
+	}
 }
 
 func failures(config *Config, accountID string, names []identifier.Identifier) []part {
@@ -284,25 +312,28 @@ func (l *Limits) All() []Usage {
 
 // Used lists the limits that hold for orders like the given one.
 // Of those by name, only what is used is listed.
-func (l *Limits) Used(orders []Order) []Usage {
-	config, seen := l.config.Load(), map[key]bool{}
-	var list []Usage
+func (l *Limits) Used(ctx context.Context, orders []Order) ([]Usage, error) {
+	config := l.config.Load()
+	var parts []part
 	for _, o := range orders {
-		parts := []part{{key{newOrders, o.AccountID, ""}, config.NewOrders}, {key{grantOrders, o.GrantID, ""}, o.MaxRate}}
+		parts = append(parts, part{key{newOrders, o.AccountID, ""}, config.NewOrders}, part{key{grantOrders, o.GrantID, ""}, o.MaxRate})
 		parts = append(parts, failures(config, o.AccountID, o.Names)...)
-		for _, p := range append(parts, certificates(config, o.Names)...) {
-			if p.rate.Count == 0 || seen[p.key] {
-				continue
-			}
-			seen[p.key] = true
-			used, wait := l.table.used(p.key, p.rate, l.now())
-			if byAccount := p.key.limit == newOrders || p.key.limit == grantOrders; used > 0 || byAccount {
-				list = append(list, Usage{Limit: p.key.limit, Of: strings.TrimSpace(fmt.Sprint(p.key.of, " ", p.key.more)), Rate: p.rate, Used: used, Wait: wait})
-			}
+		parts = append(parts, certificates(config, o.Names)...)
+	}
+	parts = inForce(parts)
+	usage, err := l.counts.used(ctx, parts, l.now())
+	if err != nil {
+		return nil, err
+	}
+	var list []Usage
+	for i, p := range parts {
+		if byAccount := p.key.limit == newOrders || p.key.limit == grantOrders; usage[i].count > 0 || byAccount {
+			list = append(list, Usage{Limit: p.key.limit, Of: strings.TrimSpace(fmt.Sprint(p.key.of, " ", p.key.more)), Rate: p.rate, Used: usage[i].count, Wait: usage[i].wait})
 		}
 	}
-	return list
+	return list, nil
 }
 
-// Keys is how many things are counted now.
-func (l *Limits) Keys() int { return l.table.size() }
+// Keys is how many things are counted now, where that is known: by a single
+// node.
+func (l *Limits) Keys() int { return l.counts.size() }

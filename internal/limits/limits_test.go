@@ -67,35 +67,35 @@ func TestOrders(t *testing.T) {
 	l := New(Config{NewOrders: Rate{3, 3 * time.Hour}}, now.now)
 	order := Order{AccountID: "a", Names: dns("x.corp")}
 	for range 3 {
-		if _, err := l.Order(order); err != nil {
+		if _, err := l.Order(t.Context(), order); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := l.Order(order)
+	_, err := l.Order(t.Context(), order)
 	exceeded(t, err, "limits.new_orders", time.Hour)
-	if _, err := l.Order(Order{AccountID: "b"}); err != nil {
+	if _, err := l.Order(t.Context(), Order{AccountID: "b"}); err != nil {
 		t.Errorf("another account: %v", err)
 	}
 	renewal := order
 	renewal.Renewal = true
-	if taken, err := l.Order(renewal); err != nil {
+	if taken, err := l.Order(t.Context(), renewal); err != nil {
 		t.Errorf("a renewal: %v", err)
 	} else {
-		taken.Refund() // of nothing
+		taken.Refund(t.Context()) // of nothing
 	}
 	now.pass(time.Hour)
-	taken, err := l.Order(order)
+	taken, err := l.Order(t.Context(), order)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = l.Order(order)
+	_, err = l.Order(t.Context(), order)
 	exceeded(t, err, "limits.new_orders", time.Hour)
-	taken.Refund()
-	taken.Refund() // once is enough
-	if _, err = l.Order(order); err != nil {
+	taken.Refund(t.Context())
+	taken.Refund(t.Context()) // once is enough
+	if _, err = l.Order(t.Context(), order); err != nil {
 		t.Errorf("after the refund: %v", err)
 	}
-	_, err = l.Order(order)
+	_, err = l.Order(t.Context(), order)
 	exceeded(t, err, "limits.new_orders", time.Hour)
 }
 
@@ -103,15 +103,15 @@ func TestOneLimitTakesNothingOfTheOther(t *testing.T) {
 	now := newClock()
 	l := New(Config{NewOrders: Rate{2, time.Hour}}, now.now)
 	order := Order{AccountID: "a", GrantID: "g", MaxRate: Rate{1, time.Hour}}
-	if _, err := l.Order(order); err != nil {
+	if _, err := l.Order(t.Context(), order); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		_, err := l.Order(order)
+		_, err := l.Order(t.Context(), order)
 		exceeded(t, err, "the grant's max-rate", time.Hour)
 	}
 	order.GrantID = "" // one of the two was left
-	if _, err := l.Order(order); err != nil {
+	if _, err := l.Order(t.Context(), order); err != nil {
 		t.Error(err)
 	}
 }
@@ -120,18 +120,18 @@ func TestAccounts(t *testing.T) {
 	now := newClock()
 	l := New(Preset("letsencrypt"), now.now)
 	for range 10 {
-		if _, err := l.Account(netip.MustParseAddr("::ffff:10.0.0.1")); err != nil {
+		if _, err := l.Account(t.Context(), netip.MustParseAddr("::ffff:10.0.0.1")); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := l.Account(netip.MustParseAddr("10.0.0.1"))
+	_, err := l.Account(t.Context(), netip.MustParseAddr("10.0.0.1"))
 	exceeded(t, err, "10.0.0.1: at most 10/3h (limits.new_accounts)", 18*time.Minute)
 	for i := range 500 {
-		if _, err := l.Account(netip.MustParseAddr(fmt.Sprintf("2001:db8:1:%x::1", i))); err != nil {
+		if _, err := l.Account(t.Context(), netip.MustParseAddr(fmt.Sprintf("2001:db8:1:%x::1", i))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err = l.Account(netip.MustParseAddr("2001:db8:1:ffff::1"))
+	_, err = l.Account(t.Context(), netip.MustParseAddr("2001:db8:1:ffff::1"))
 	exceeded(t, err, "2001:db8:1::/48", 3*time.Hour/500)
 }
 
@@ -140,17 +140,17 @@ func TestFailedValidations(t *testing.T) {
 	l := New(Config{FailedValidations: Rate{2, time.Hour}}, now.now)
 	name := dns("x.corp")
 	for range 5 {
-		l.Failed("a", name[0])
+		l.Failed(t.Context(), "a", name[0])
 	}
-	_, err := l.Order(Order{AccountID: "a", Names: name, Unproven: name})
+	_, err := l.Order(t.Context(), Order{AccountID: "a", Names: name, Unproven: name})
 	exceeded(t, err, "failed validations of x.corp", 30*time.Minute)
 	for _, order := range []Order{{AccountID: "b", Unproven: name}, {AccountID: "a", Unproven: dns("y.corp")}, {AccountID: "a", Names: name}} {
-		if _, err := l.Order(order); err != nil {
+		if _, err := l.Order(t.Context(), order); err != nil {
 			t.Errorf("%+v: %v", order, err)
 		}
 	}
 	now.pass(30 * time.Minute)
-	if _, err := l.Order(Order{AccountID: "a", Unproven: name}); err != nil {
+	if _, err := l.Order(t.Context(), Order{AccountID: "a", Unproven: name}); err != nil {
 		t.Error(err)
 	}
 }
@@ -159,21 +159,21 @@ func TestCertificates(t *testing.T) {
 	now := newClock()
 	l := New(Config{CertificatesPerSet: Rate{1, 7 * 24 * time.Hour}, CertificatesPerDomain: Rate{3, 24 * time.Hour}}, now.now)
 	for _, names := range [][]identifier.Identifier{dns("a.x.corp", "b.x.corp"), dns("a.x.corp"), dns("*.x.corp", "fd00::1")} {
-		if _, err := l.Certificate(names, false); err != nil {
+		if _, err := l.Certificate(t.Context(), names, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := l.Certificate(dns("b.x.corp", "a.x.corp", "a.x.corp"), false)
+	_, err := l.Certificate(t.Context(), dns("b.x.corp", "a.x.corp", "a.x.corp"), false)
 	exceeded(t, err, "limits.certificates_per_set", 7*24*time.Hour)
-	_, err = l.Certificate(dns("c.x.corp"), false)
+	_, err = l.Certificate(t.Context(), dns("c.x.corp"), false)
 	exceeded(t, err, "certificates for x.corp: at most 3/1d (limits.certificates_per_domain)", 8*time.Hour)
-	if _, err := l.Order(Order{AccountID: "a", Names: dns("c.x.corp")}); err == nil {
+	if _, err := l.Order(t.Context(), Order{AccountID: "a", Names: dns("c.x.corp")}); err == nil {
 		t.Error("an order that can't be issued is taken")
 	}
-	if _, err := l.Certificate(dns("c.x.corp"), true); err != nil {
+	if _, err := l.Certificate(t.Context(), dns("c.x.corp"), true); err != nil {
 		t.Errorf("a renewal: %v", err)
 	}
-	if _, err := l.Certificate(dns("a.y.corp"), false); err != nil {
+	if _, err := l.Certificate(t.Context(), dns("a.y.corp"), false); err != nil {
 		t.Errorf("another domain: %v", err)
 	}
 }
@@ -185,9 +185,12 @@ func TestUsage(t *testing.T) {
 		t.Errorf("the limits are %+v", list)
 	}
 	order := Order{AccountID: "a", Names: dns("x.corp", "y.corp")}
-	_, _ = l.Order(order)
-	l.Failed("a", order.Names[1])
-	list := l.Used([]Order{order, order})
+	_, _ = l.Order(t.Context(), order)
+	l.Failed(t.Context(), "a", order.Names[1])
+	list, err := l.Used(t.Context(), []Order{order, order})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(list) != 2 || list[0].Used != 1 || list[0].Wait != 0 || list[1].Of != "a y.corp" || list[1].Wait != time.Hour {
 		t.Errorf("used: %+v", list)
 	}
@@ -218,7 +221,7 @@ func TestRace(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 50 {
-				if _, err := l.Order(Order{AccountID: "a"}); err == nil {
+				if _, err := l.Order(t.Context(), Order{AccountID: "a"}); err == nil {
 					passed.Add(1)
 				}
 			}

@@ -50,3 +50,10 @@ func (r Rate) interval() int64 { return max(1, int64(r.Per)/int64(r.Count)) }
 
 // span is how long Count events at once take to be worked off.
 func (r Rate) span() int64 { return r.interval() * int64(r.Count) }
+
+// left is how many events are not worked off yet when all of them will be after
+// so long, and how long to wait for the next; 0 for no wait.
+func (r Rate) left(until time.Duration) (count int, wait time.Duration) {
+	owed, step := max(0, int64(until)), r.interval()
+	return int((owed + step - 1) / step), time.Duration(max(0, owed+step-r.span()))
+}

@@ -87,9 +87,7 @@ func (t *table) used(k key, rate Rate, now time.Time) (count int, wait time.Dura
 	s.mu.Lock()
 	done := s.done[hash]
 	s.mu.Unlock()
-	owed := max(0, done-now.UnixNano())
-	step := rate.interval()
-	return int((owed + step - 1) / step), time.Duration(max(0, owed+step-rate.span()))
+	return rate.left(time.Duration(done - now.UnixNano()))
 }
 
 // sweep needs mu. It drops idle keys and, when most are busy, any others: then

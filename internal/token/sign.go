@@ -155,7 +155,7 @@ func chooseProfile(asked, claimed string, by *provisioner.Provisioner, usual str
 // issue walks the road. It goes on to its end when the client has gone away:
 // the token may be spent by then.
 func (d *Door) issue(ctx context.Context, order ca.Request, by *provisioner.Provisioner, subject string, request *x509.CertificateRequest, renewal bool) (*Certificate, error) {
-	taken, err := d.deps.Limits.Certificate(order.Identifiers, renewal)
+	taken, err := d.deps.Limits.Certificate(ctx, order.Identifiers, renewal)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +166,7 @@ func (d *Door) issue(ctx context.Context, order ca.Request, by *provisioner.Prov
 	order.Facts.Grant = &expr.Grant{Name: by.Name, Labels: by.Spec.Labels, Profiles: by.Spec.Profiles}
 	issued, err := d.deps.Authority.Issue(context.WithoutCancel(ctx), order)
 	if err != nil {
-		taken.Refund()
+		taken.Refund(ctx)
 		return nil, failure.Wrap("issue certificate", err)
 	}
 	d.deps.Annotate(ctx, "serial", issued.Serial.String())
