@@ -92,7 +92,7 @@ func TestNodesCountTogether(t *testing.T) {
 	if _, err := a.Certificate(t.Context(), order.Names, false); err != nil {
 		t.Fatal(err)
 	}
-	order.GrantID = ""
+	order.GrantID, order.MaxRate = "", Rate{}
 	_, err = b.Order(t.Context(), order)
 	exceeded(t, err, "limits.certificates_per_set", time.Hour)
 	usage, err := b.Used(t.Context(), []Order{order})
