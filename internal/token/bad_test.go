@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -18,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,10 +51,16 @@ func text(t testing.TB, value any) string {
 	return string(octets)
 }
 
-func ecdsaOver(t testing.TB, key *ecdsa.PrivateKey) func([]byte) []byte {
+// over signs by ES256 or RS256 what no library would.
+func (s *signer) over(t testing.TB) func([]byte) []byte {
 	return func(input []byte) []byte {
 		digest := sha256.Sum256(input)
-		r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
+		if key, is := s.key.(*rsa.PrivateKey); is {
+			signature, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, digest[:])
+			check(t, err)
+			return signature
+		}
+		r, s, err := ecdsa.Sign(rand.Reader, s.key.(*ecdsa.PrivateKey), digest[:])
 		check(t, err)
 		signature := make([]byte, 64)
 		r.FillBytes(signature[:32])
@@ -133,8 +141,7 @@ func badKeys(t testing.TB, ci, other *signer, good func() claims) []bad {
 			return h.Sum(nil)
 		}
 	}
-	ownKey := ecdsaOver(t, ci.key.(*ecdsa.PrivateKey))
-	foreign := ecdsaOver(t, other.key.(*ecdsa.PrivateKey))
+	ownKey, foreign, alg := ci.over(t), other.over(t), string(ci.algorithm)
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	check(t, err)
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
@@ -150,11 +157,11 @@ func badKeys(t testing.TB, ci, other *signer, good func() claims) []bad {
 		{"HMAC with the JWK", raw(`{"alg":"HS256"}`, payload, mac([]byte(ci.public(t)))), unauthorized, "unauthorized", "accepted are"},
 		{"key in the header", raw(`{"alg":"ES256","jwk":`+other.public(t)+`}`, payload, foreign), malformed, "malformed", `"jwk"; keys are taken from the provisioner alone`},
 		{"URL of keys in the header", raw(`{"alg":"ES256","jku":"https://evil.example/keys"}`, payload, foreign), malformed, "malformed", `"jku"`},
-		{"critical extension", raw(`{"alg":"ES256","crit":["x"],"x":1}`, payload, ownKey), malformed, "malformed", `"crit"`},
-		{"header twice", raw(`{"alg":"none","alg":"ES256"}`, payload, ownKey), malformed, "malformed", "no JWT that can be read"},
+		{"critical extension", raw(`{"alg":"`+alg+`","crit":["x"],"x":1}`, payload, ownKey), malformed, "malformed", `"crit"`},
+		{"header twice", raw(`{"alg":"none","alg":"`+alg+`"}`, payload, ownKey), malformed, "malformed", "no JWT that can be read"},
 		{"another key", raw(`{"alg":"ES256"}`, payload, foreign), unauthorized, "unauthorized", "signature"},
 		{"another key with its name", other.token(t, good()), unauthorized, "unauthorized", other.kid},
-		{"kid of another", raw(`{"alg":"ES256","kid":"`+other.kid+`"}`, payload, ownKey), unauthorized, "unauthorized", other.kid},
+		{"kid of another", raw(`{"alg":"`+alg+`","kid":"`+other.kid+`"}`, payload, ownKey), unauthorized, "unauthorized", other.kid},
 		{"another key with this one's name", raw(`{"alg":"ES256","kid":"`+ci.kid+`"}`, payload, foreign), unauthorized, "unauthorized", "signature"},
 		{"another algorithm", raw(`{"alg":"ES384","kid":"`+ci.kid+`"}`, payload, ownKey), unauthorized, "unauthorized", "signature"},
 	}
@@ -165,28 +172,33 @@ func badKeys(t testing.TB, ci, other *signer, good func() claims) []bad {
 	return list
 }
 
-// refuseAll sends bad tokens, one after the other: nothing may come of them,
-// and the next good token must work.
-func refuseAll(t *testing.T, ca *servertest.CA, list []bad, good func() string) {
+// refuseAll sends bad tokens, all at once: nothing may come of them, and the
+// next good token must work. By is the provisioner that requests name; "" for
+// none.
+func refuseAll(t *testing.T, ca *servertest.CA, by string, list []bad, good func() string) {
 	t.Helper()
-	key := newKey(t)
-	for _, one := range list {
-		t.Run(one.name, func(t *testing.T) {
-			answered := sign(t, ca, token.SignRequest{Token: one.token, CSR: newCSR(t, key)})
-			answered.refused(t, one.status, one.typ, one.says)
-			intents, err := ca.Store().Intents(t.Context(), time.Now().Add(time.Hour), 10)
-			if check(t, err); len(intents) > 0 || len(visible(t, ca)) > 0 {
-				t.Error("something was stored")
-			}
-		})
+	request := token.SignRequest{CSR: newCSR(t, newKey(t)), Provisioner: by}
+	before := contents(t, ca)
+	answers := make([]answer, len(list))
+	var sending sync.WaitGroup
+	for i, one := range list {
+		request := request
+		request.Token = one.token
+		sending.Go(func() { answers[i] = sign(t, ca, request) })
 	}
-	sign(t, ca, token.SignRequest{Token: good(), CSR: newCSR(t, key)}).issued(t)
+	sending.Wait()
+	for i, one := range list {
+		t.Run(one.name, func(t *testing.T) { answers[i].refused(t, one.status, one.typ, one.says) })
+	}
+	unchanged(t, ca, before)
+	request.Token = good()
+	sign(t, ca, request).issued(t)
 }
 
 // visible is the inventory without the server's own certificates.
 func visible(t testing.TB, ca *servertest.CA) (list []string) {
 	t.Helper()
-	for _, found := range inventory(t, ca) {
+	for _, found := range certificatesOf(t, ca) {
 		if found.Requester != "self" {
 			list = append(list, found.Serial.String())
 		}
@@ -205,7 +217,7 @@ func TestBadTokensOfJWK(t *testing.T) {
 		bad{"subject that turns the line around", ci.token(t, good().with(claims{"sub": "a\u202eb"})), http.StatusBadRequest, "malformed", "characters that can't be seen"},
 		bad{"subject of lines", ci.token(t, good().with(claims{"sub": "a\nb"})), http.StatusBadRequest, "malformed", "characters that can't be seen"},
 		bad{"provisioner of another", ci.token(t, good().with(claims{"iss": "other"})), http.StatusForbidden, "unauthorized", ci.kid})
-	refuseAll(t, ca, list, func() string { return ci.token(t, good()) })
+	refuseAll(t, ca, "", list, func() string { return ci.token(t, good()) })
 
 	named := token.SignRequest{Token: ci.token(t, good()), CSR: newCSR(t, newKey(t)), Provisioner: "other"}
 	sign(t, ca, named).refused(t, http.StatusForbidden, "unauthorized", ci.kid)
@@ -292,7 +304,7 @@ func TestBadTokensOfX5C(t *testing.T) {
 	broken := newSigner(t)
 	broken.header["x5c"] = []string{"AAAA"}
 	list = append(list, bad{"broken certificate", broken.token(t, good()), http.StatusBadRequest, "malformed", "no JWT that can be read"})
-	refuseAll(t, ca, list, func() string { return holder.token(t, good()) })
+	refuseAll(t, ca, "", list, func() string { return holder.token(t, good()) })
 
 	request := token.SignRequest{CSR: newCSR(t, newKey(t)), Token: holder.token(t, good().with(claims{"sans": nil}))}
 	if made, _ := sign(t, ca, request).issued(t); strings.Join(made.Names, " ") != "dns:a.corp dns:b.corp dns:host.corp" {

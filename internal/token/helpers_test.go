@@ -248,8 +248,8 @@ func holding(t testing.TB, ca *servertest.CA, leaf *x509.Certificate, key crypto
 	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
-// inventory is all that is in the store about certificates.
-func inventory(t testing.TB, ca *servertest.CA) []store.Certificate {
+// certificatesOf is all that is in the store about certificates.
+func certificatesOf(t testing.TB, ca *servertest.CA) []store.Certificate {
 	t.Helper()
 	list, err := ca.Store().ListCertificates(t.Context(), store.CertificateQuery{Limit: 1000})
 	check(t, err)
