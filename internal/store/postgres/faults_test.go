@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -222,69 +221,6 @@ func (p *proxy) serve(client net.Conn) {
 		if _, err := client.Write(buf[:n]); err != nil {
 			return
 		}
-	}
-}
-
-// TestProcesses races stores of their own, as those of several processes are,
-// for one token, one order and one account key.
-func TestProcesses(t *testing.T) {
-	t.Parallel()
-	url := theServer(t).Database(t)
-	stores := make([]*Store, 3)
-	var group sync.WaitGroup
-	for i := range stores { // all at once find nothing, and one migrates
-		group.Go(func() { stores[i] = openAt(t, Options{URL: url, Connections: 4}) })
-	}
-	group.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
-	ctx, now := t.Context(), time.Now()
-	account := testAccount(t)
-	if _, _, err := stores[0].CreateAccount(ctx, account); err != nil {
-		t.Fatal(err)
-	}
-	for range 200 {
-		order := testOrder(t, account.ID, rand.Text()+".example", now)
-		if _, _, err := stores[0].CreateOrder(ctx, order, order.Authorizations); err != nil {
-			t.Fatal(err)
-		}
-		if err := stores[1].FinishAuthorization(ctx, order.Authorizations[0].ID, store.Outcome{Method: "http-01", Settled: now, Expires: now.Add(time.Hour)}); err != nil {
-			t.Fatal(err)
-		}
-		begin := func(owner store.Owner) func(s *Store) bool {
-			return func(s *Store) bool {
-				c := testCertificate(t, &order, now)
-				return s.BeginIssuance(ctx, store.Intent{CertificateKey: c.CertificateKey, Owner: owner, TBS: c.DER, Created: now, Deadline: now.Add(time.Hour)}) == nil
-			}
-		}
-		once(t, stores, "finalize", begin(store.Owner{Kind: store.OwnerOrder, ID: order.ID}))
-		once(t, stores, "token", begin(store.Owner{Kind: store.OwnerToken, ID: newID(t)}))
-		key := rand.Text()
-		once(t, stores, "newAccount", func(s *Store) bool {
-			a := testAccount(t)
-			a.Key.Thumbprint = key
-			_, created, err := s.CreateAccount(ctx, a)
-			return err == nil && created
-		})
-	}
-}
-
-// once checks that f succeeds exactly once when all stores do it twice.
-func once(t *testing.T, stores []*Store, what string, f func(*Store) bool) {
-	t.Helper()
-	var won atomic.Int64
-	var group sync.WaitGroup
-	for i := range 2 * len(stores) {
-		group.Go(func() {
-			if f(stores[i%len(stores)]) {
-				won.Add(1)
-			}
-		})
-	}
-	group.Wait()
-	if won.Load() != 1 {
-		t.Fatalf("%s: %d have won", what, won.Load())
 	}
 }
 

@@ -11,6 +11,11 @@ import (
 
 // A limit that counts nothing has no row, or one whose done is past.
 const (
+	// What is counted need not be on the disk before the answer: a server that
+	// crashes may forget the events of its last moments. So rivals for one key
+	// do not wait for the disk one after the other.
+	commitLate = "SELECT set_config('synchronous_commit', 'off', true)"
+
 	// Makes the rows that are missing, and locks them and all others, in the
 	// order of the keys.
 	lockLimits = "INSERT INTO limit_counts (key, done) SELECT key, 0 FROM unnest($1::bytea[]) AS events (key) " +
@@ -61,7 +66,7 @@ func (s *Store) TakeEvents(ctx context.Context, list []store.LimitEvent, now tim
 	e := sortedEvents(list)
 	refused, err = step(ctx, s, "count for limits", func(c *conn) (int, error) {
 		refused := -1
-		err := c.last(do(lockLimits, e.keys), ask(func(r *row) {
+		err := c.last(do(commitLate), do(lockLimits, e.keys), ask(func(r *row) {
 			place := e.place[r.int()-1]
 			if over := time.Duration(r.int64()); refused < 0 || place < refused {
 				refused, wait = place, over
@@ -85,7 +90,7 @@ func (s *Store) RefundEvents(ctx context.Context, list []store.LimitEvent) error
 		if c.again {
 			return nil // it may have happened, and must not happen twice
 		}
-		return c.last(do(lockLimitsThere, e.keys), do(refundLimits, e.keys, e.steps))
+		return c.last(do(commitLate), do(lockLimitsThere, e.keys), do(refundLimits, e.keys, e.steps))
 	})
 }
 
