@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// answerTime is how long an answer is given again. What this node revokes is
-	// forgotten at once; other nodes learn of it in this time.
+	// answerTime is how long an answer is given again, at most. What this node
+	// revokes is forgotten at once, what others do when it learns of that.
 	answerTime = 3 * time.Second
 	// maxAnswers is how many answers of some 1.3 KB are held, twice at most.
 	maxAnswers = 4096
@@ -94,4 +94,13 @@ func (c *answerCache) forget(certificates []store.CertificateKey) {
 			}
 		}
 	}
+}
+
+// forgetAll drops everything.
+func (c *answerCache) forgetAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
+	clear(c.newer)
+	clear(c.older)
 }

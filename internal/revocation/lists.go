@@ -23,10 +23,10 @@ type ListStore interface {
 	RevocationList(ctx context.Context, issuerID string, partition int64) (store.RevocationList, error)
 }
 
-// Lease lets one node of several publish.
+// Lease lets one node of several publish the lists of an issuer.
 type Lease interface {
-	// Held reports whether this node may publish now.
-	Held() bool
+	// Held reports whether this node may publish now, and what fences it.
+	Held(issuerID string) (store.Fence, bool)
 }
 
 // ListDeps are what Lists work with.

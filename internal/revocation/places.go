@@ -115,7 +115,7 @@ func (l *Lists) listed(ctx context.Context, partition store.Partition) (url stri
 		return "", err
 	}
 	if before == nil {
-		return l.publish(ctx, stale)
+		return l.publish(ctx, stale, store.Fence{}) // a first list is anybody's to make
 	}
 	return distributionPoint(before.DER)
 }

@@ -12,19 +12,20 @@ import (
 // errNoURL is for a partition that nobody was told the place of.
 var errNoURL = errors.New("nothing says where the partition's list is to be found; set http_url")
 
-// publish makes the next list of a partition and puts it in force. It returns
-// the URL of the distribution point, "" for the full list's.
-func (l *Lists) publish(ctx context.Context, stale store.StaleList) (url string, err error) {
+// publish makes the next list of a partition and puts it in force, unless
+// another node does. It returns the URL of the distribution point, "" for the
+// full list's.
+func (l *Lists) publish(ctx context.Context, stale store.StaleList, fence store.Fence) (url string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
-	url, err = l.makeList(ctx, stale)
+	url, err = l.makeList(ctx, stale, fence)
 	if err != nil {
 		return "", fmt.Errorf("couldn't publish the revocation list of issuer %s, partition %d: %w", stale.IssuerID, stale.Partition, err)
 	}
 	return url, nil
 }
 
-func (l *Lists) makeList(ctx context.Context, stale store.StaleList) (url string, err error) {
+func (l *Lists) makeList(ctx context.Context, stale store.StaleList, fence store.Fence) (url string, err error) {
 	issuer := (*l.issuers.Load())[stale.IssuerID]
 	if issuer == nil {
 		return "", errors.New("its key is not here")
@@ -50,7 +51,7 @@ func (l *Lists) makeList(ctx context.Context, stale store.StaleList) (url string
 	if err != nil {
 		return "", err
 	}
-	return url, l.signAndStore(ctx, issuer, list, stale)
+	return url, l.signAndStore(ctx, issuer, list, stale, fence)
 }
 
 // before is the list in force; nil when there is none.
@@ -103,7 +104,7 @@ func (l *Lists) next(issuer Issuer, url string, before *heldList) *certList {
 	return list
 }
 
-func (l *Lists) signAndStore(ctx context.Context, issuer Issuer, list *certList, stale store.StaleList) error {
+func (l *Lists) signAndStore(ctx context.Context, issuer Issuer, list *certList, stale store.StaleList, fence store.Fence) error {
 	tbs, err := list.toBeSigned()
 	if err != nil {
 		return err
@@ -116,9 +117,9 @@ func (l *Lists) signAndStore(ctx context.Context, issuer Issuer, list *certList,
 		IssuerID: stale.IssuerID, Partition: stale.Partition, Number: list.number,
 		ThisUpdate: list.thisUpdate, NextUpdate: list.nextUpdate, DER: der,
 	}
-	err = l.deps.Store.PublishList(ctx, made, stale.Basis, store.Fence{})
-	if errors.Is(err, store.ErrClaimed) {
-		return nil // somebody else has made it meanwhile
+	err = l.deps.Store.PublishList(ctx, made, stale.Basis, fence)
+	if errors.Is(err, store.ErrClaimed) || errors.Is(err, store.ErrFenced) {
+		return nil // somebody else has made it meanwhile, or will
 	}
 	if err != nil {
 		return err

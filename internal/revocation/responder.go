@@ -100,6 +100,9 @@ func keyBits(spki cryptobyte.String) ([]byte, error) {
 // Forget has the answers about certificates made anew: they were revoked.
 func (r *Responder) Forget(certificates ...store.CertificateKey) { r.answers.forget(certificates) }
 
+// ForgetAll has all answers made anew: other nodes have revoked something.
+func (r *Responder) ForgetAll() { r.answers.forgetAll() }
+
 // response is an answer as it is sent.
 type response struct {
 	*Document

@@ -70,9 +70,7 @@ func (l *Lists) Run(ctx context.Context) error {
 	ticker := time.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {
-		if l.deps.Lease == nil || l.deps.Lease.Held() {
-			l.publishStale(ctx, &work)
-		}
+		l.publishStale(ctx, &work)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -96,17 +94,31 @@ func (l *Lists) publishStale(ctx context.Context, work *sync.WaitGroup) {
 	}
 }
 
+// held reports whether an issuer's lists are this node's to make, and what
+// fences them.
+func (l *Lists) held(issuerID string) (store.Fence, bool) {
+	if l.deps.Lease == nil {
+		return store.Fence{}, true
+	}
+	return l.deps.Lease.Held(issuerID)
+}
+
 // publishOf makes all stale lists of an issuer. What fails is stale the next
-// time too.
+// time too. Lists that are another node's to make are its trouble.
 func (l *Lists) publishOf(ctx context.Context, issuerID string, p *pace) {
 	for ctx.Err() == nil {
+		fence, held := l.held(issuerID)
+		if !held {
+			l.setOverdue(p, nil)
+			return
+		}
 		now, lifetime := l.deps.Now(), l.settings.Load().ListLifetime
 		stale, err := l.deps.Store.StaleLists(ctx, []string{issuerID}, now.Add(lifetime/2), now.Add(lifetime), lookBatch)
 		if err != nil {
 			l.tell(ctx, p, err)
 			return
 		}
-		made, failed := l.publishAll(ctx, l.wanted(stale, p), p)
+		made, failed := l.publishAll(ctx, l.wanted(stale, p), p, fence)
 		l.judge(ctx, p, failed)
 		if len(failed) > 0 || made == 0 || len(stale) < lookBatch {
 			return
@@ -130,7 +142,7 @@ type failedList struct {
 }
 
 // publishAll makes lists, some at the same time.
-func (l *Lists) publishAll(ctx context.Context, stale []store.StaleList, p *pace) (made int, failed []failedList) {
+func (l *Lists) publishAll(ctx context.Context, stale []store.StaleList, p *pace, fence store.Fence) (made int, failed []failedList) {
 	var mu sync.Mutex
 	var work sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
@@ -139,7 +151,7 @@ func (l *Lists) publishAll(ctx context.Context, stale []store.StaleList, p *pace
 		work.Go(func() {
 			defer func() { <-slots }()
 			started := time.Now()
-			_, err := l.publish(ctx, s)
+			_, err := l.publish(ctx, s, fence)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -169,6 +181,10 @@ func (l *Lists) judge(ctx context.Context, p *pace, failed []failedList) {
 		}
 		l.tell(ctx, p, f.err)
 	}
+	l.setOverdue(p, overdue)
+}
+
+func (l *Lists) setOverdue(p *pace, overdue []error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p.overdue = overdue

@@ -3,10 +3,12 @@ package revocation
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
 	"chancery/internal/issuer"
+	"chancery/internal/serial"
 	"chancery/internal/store"
 )
 
@@ -85,5 +87,75 @@ func TestPlacesDoNotWaitForEachOther(t *testing.T) {
 	close(key.released)
 	if err := <-ended; err == nil {
 		t.Error("there is a place without a list")
+	}
+}
+
+// lent is a lease that a test gives and takes.
+type lent struct {
+	fence store.Fence
+	held  bool
+}
+
+func (l *lent) Held(string) (store.Fence, bool) { return l.fence, l.held }
+
+// TestOneNodePublishes: lists are made by who has the lease, and its fence goes
+// with them.
+func TestOneNodePublishes(t *testing.T) {
+	a := newAuthority(t, defaultSettings(), nil)
+	lease := &lent{fence: store.Fence{Lease: "lists", Token: 7}}
+	a.lists.deps.Lease = lease
+	fenced := &fencedStore{ListStore: a.lists.deps.Store}
+	a.lists.deps.Store = fenced
+	issued, leaf := a.issue("tls-server")
+	a.revoke(issued, 0)
+	a.publish()
+	if listsSerial(a.list(issued.Partition), leaf) {
+		t.Fatal("a list was made without the lease")
+	}
+	lease.held = true
+	fenced.refuse = true
+	a.publish()
+	if a.overdue != 0 || listsSerial(a.list(issued.Partition), leaf) {
+		t.Errorf("a node whose lease is another's: %d lists are overdue", a.overdue)
+	}
+	fenced.refuse = false
+	a.publish()
+	a.pass(checkAfter)
+	if !listsSerial(a.list(issued.Partition), leaf) || fenced.last != lease.fence {
+		t.Errorf("with the lease: the fence is %+v", fenced.last)
+	}
+}
+
+// fencedStore notes fences, and refuses them when told.
+type fencedStore struct {
+	ListStore
+	refuse bool
+	mu     sync.Mutex
+	last   store.Fence // guarded by mu
+}
+
+func (f *fencedStore) PublishList(ctx context.Context, list store.RevocationList, basis int64, fence store.Fence) error {
+	if f.refuse {
+		return store.ErrFenced
+	}
+	if fence != (store.Fence{}) {
+		f.mu.Lock()
+		f.last = fence
+		f.mu.Unlock()
+	}
+	return f.ListStore.PublishList(ctx, list, basis, store.Fence{})
+}
+
+func TestForgetAllAnswers(t *testing.T) {
+	c, now, key := newAnswerCache(), time.Now(), answerKey{"i", "c"}
+	epoch := c.epochNow()
+	c.put(key, serial.Number{}, &Document{}, epoch, now)
+	if c.get(key, now) == nil {
+		t.Fatal("it is not held")
+	}
+	c.forgetAll()
+	c.put(key, serial.Number{}, &Document{}, epoch, now) // what was asked before
+	if c.get(key, now) != nil {
+		t.Error("it is still held")
 	}
 }
