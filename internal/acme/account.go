@@ -87,6 +87,14 @@ func (c *accountCache) forget(id string) {
 	c.changes++
 }
 
+// forgetAll is called when any accounts may have changed.
+func (c *accountCache) forgetAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.known)
+	c.changes++
+}
+
 // accountBody is an account object (RFC 8555 §7.1.2).
 type accountBody struct {
 	Status                 store.AccountStatus `json:"status"`

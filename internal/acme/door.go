@@ -133,6 +133,13 @@ func (d *Door) Reconfigure(config Config, validator Validator) {
 // other ways than this door.
 func (d *Door) ForgetAccount(id string) { d.accounts.forget(id) }
 
+// ForgetAccounts drops what is cached about all accounts: other nodes have
+// changed some.
+func (d *Door) ForgetAccounts() { d.accounts.forgetAll() }
+
+// ForgetIssuers drops what is cached about issuers: there are others.
+func (d *Door) ForgetIssuers() { d.issuers.forget() }
+
 // Handler serves all paths below /acme/.
 func (d *Door) Handler() http.Handler { return d.routes }
 
@@ -152,33 +159,45 @@ func (d *Door) audit(ctx context.Context, action, accountID string, attrs ...slo
 // issuerCache remembers issuers; there are few, and what is known of one
 // changes with the configuration only.
 type issuerCache struct {
-	load  func(context.Context) ([]store.Issuer, error)
-	mu    sync.Mutex
-	known map[string]store.Issuer // guarded by mu
+	load    func(context.Context) ([]store.Issuer, error)
+	mu      sync.Mutex
+	known   map[string]store.Issuer // guarded by mu; replaced, never changed
+	changes uint64                  // guarded by mu; counts calls of forget
 }
 
 func (c *issuerCache) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known = nil
+	c.changes++
+}
+
+func (c *issuerCache) now() (known map[string]store.Issuer, changes uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known, c.changes
 }
 
 // get returns the issuer of that id, or store.ErrNotFound.
 func (c *issuerCache) get(ctx context.Context, id string) (store.Issuer, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if issuer, ok := c.known[id]; ok {
+	known, changes := c.now()
+	if issuer, ok := known[id]; ok {
 		return issuer, nil
 	}
 	issuers, err := c.load(ctx)
 	if err != nil {
 		return store.Issuer{}, err
 	}
-	c.known = make(map[string]store.Issuer, len(issuers))
+	known = make(map[string]store.Issuer, len(issuers))
 	for _, issuer := range issuers {
-		c.known[issuer.ID] = issuer
+		known[issuer.ID] = issuer
 	}
-	if issuer, ok := c.known[id]; ok {
+	c.mu.Lock()
+	if changes == c.changes { // else what was read may be of before the change
+		c.known = known
+	}
+	c.mu.Unlock()
+	if issuer, ok := known[id]; ok {
 		return issuer, nil
 	}
 	return store.Issuer{}, store.ErrNotFound

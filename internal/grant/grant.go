@@ -103,6 +103,14 @@ func (b *Book) Forget(id string) {
 	b.changes++
 }
 
+// ForgetAll drops all keys: other nodes have changed some.
+func (b *Book) ForgetAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.grants)
+	b.changes++
+}
+
 // put drops any one entry of a map that is full.
 func put[V any](kept map[string]V, id string, value V) {
 	for other := range kept {

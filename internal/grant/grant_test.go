@@ -53,6 +53,10 @@ func TestBook(t *testing.T) {
 	if from.reads != 5 {
 		t.Errorf("%d reads, want one for each record", from.reads)
 	}
+	book.ForgetAll()
+	if got, err := book.GrantOf(ctx, "alice"); got == nil || err != nil || from.reads != 6 {
+		t.Errorf("after all was forgotten: %v, %v, %d reads", got, err, from.reads)
+	}
 	for _, id := range []string{"nobody", "none"} {
 		if got, err := book.GrantOf(ctx, id); got != nil || err != nil {
 			t.Errorf("%s: %v, %v", id, got, err)

@@ -39,9 +39,12 @@ type Book struct {
 	from Lister
 	log  *slog.Logger
 
-	mu   sync.Mutex
-	read time.Time // guarded by mu; when open was read, zero when it must be
-	open []Open    // guarded by mu; replaced, never changed
+	reading sync.Mutex // held while the store is asked; taken before mu
+
+	mu      sync.Mutex
+	read    time.Time // guarded by mu; when open was read, zero when it must be
+	open    []Open    // guarded by mu; replaced, never changed
+	changes uint64    // guarded by mu; counts calls of Forget
 }
 
 // NewBook returns a book that has read nothing.
@@ -52,22 +55,44 @@ func (b *Book) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.read = time.Time{}
+	b.changes++
+}
+
+// known are the incidents that were read last, and whether that is recent.
+func (b *Book) known(now time.Time) (open []Open, changes uint64, recent bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open, b.changes, !b.read.IsZero() && now.Sub(b.read) < stale
 }
 
 // incidents are those open now. What was known before serves on when the store
 // fails, for a window that is not early is better than none.
 func (b *Book) incidents(ctx context.Context, now time.Time) []Open {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.read.IsZero() && now.Sub(b.read) < stale {
-		return b.open
+	if open, _, recent := b.known(now); recent {
+		return open
+	}
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	open, changes, recent := b.known(now)
+	if recent { // somebody else has read them meanwhile
+		return open
 	}
 	list, err := b.from.ListIncidents(ctx)
 	if err != nil {
 		b.log.ErrorContext(ctx, "couldn't read the incidents; going by those known", "error", err)
-		return b.open
+		return open
 	}
-	b.read, b.open = now, nil
+	open = b.compile(ctx, list)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open = open; changes == b.changes { // else what was read may be of before the change
+		b.read = now
+	}
+	return open
+}
+
+// compile makes those that are open ready.
+func (b *Book) compile(ctx context.Context, list []store.Incident) (open []Open) {
 	for _, one := range list {
 		if !one.Closed.IsZero() {
 			continue
@@ -77,9 +102,9 @@ func (b *Book) incidents(ctx context.Context, now time.Time) []Open {
 			b.log.ErrorContext(ctx, "couldn't use an incident", "incident", one.ID, "error", err)
 			continue
 		}
-		b.open = append(b.open, *opened)
+		open = append(open, *opened)
 	}
-	return b.open
+	return open
 }
 
 // Window is when the certificate is to be renewed (RFC 9773 §4.2), and the URL

@@ -162,3 +162,42 @@ func BenchmarkWindow(b *testing.B) {
 		book.Window(b.Context(), c, epoch)
 	}
 }
+
+// slow answers when it is told, and tells when it is asked.
+type slow struct {
+	asked chan struct{}
+	list  chan []store.Incident
+}
+
+func (s *slow) ListIncidents(context.Context) ([]store.Incident, error) {
+	s.asked <- struct{}{}
+	return <-s.list, nil
+}
+
+// TestForgetWhileReading: to forget never waits for the store, and what was
+// read before is not gone by afterwards.
+func TestForgetWhileReading(t *testing.T) {
+	from := &slow{asked: make(chan struct{}), list: make(chan []store.Incident)}
+	book, c := newBook(from), certificate(1)
+	ordinary, _, _ := newBook(&lister{}).Window(t.Context(), c, epoch)
+	first := make(chan time.Time)
+	go func() {
+		start, _, _ := book.Window(t.Context(), c, epoch)
+		first <- start
+	}()
+	<-from.asked
+	book.Forget()
+	from.list <- nil
+	if start := <-first; !start.Equal(ordinary) {
+		t.Errorf("%v", start)
+	}
+	go func() {
+		start, _, _ := book.Window(t.Context(), c, epoch)
+		first <- start
+	}()
+	<-from.asked // it is read again
+	from.list <- []store.Incident{about(t, inventory.Query{})}
+	if start := <-first; !start.Before(ordinary) {
+		t.Errorf("%v", start)
+	}
+}
