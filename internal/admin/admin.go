@@ -12,9 +12,11 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"chancery/internal/archive"
@@ -149,7 +151,10 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 		problem.Hint, problem.Status = own.Hint, own.Status
 	}
 	if problem.Status == 0 {
-		problem.Status = statusOf(failure.KindOf(err))
+		problem.Status = statusOf(err)
+	}
+	if problem.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "10")
 	}
 	problem.Title, problem.Type = http.StatusText(problem.Status), typePrefix+typeOf(problem.Status)
 	observe.Add(r.Context(), "error", problem.Text)
@@ -158,8 +163,8 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	_ = json.NewEncoder(w).Encode(problem) // the client is gone, then
 }
 
-func statusOf(kind failure.Kind) int {
-	switch kind {
+func statusOf(err error) int {
+	switch failure.KindOf(err) {
 	case failure.NotFound:
 		return http.StatusNotFound
 	case failure.Malformed, failure.BadReason, failure.Unsupported:
@@ -168,9 +173,11 @@ func statusOf(kind failure.Kind) int {
 		return http.StatusConflict
 	case failure.Unavailable:
 		return http.StatusServiceUnavailable
-	default:
-		return http.StatusInternalServerError
 	}
+	if errors.Is(err, store.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
 }
 
 const typePrefix = "urn:chancery:error:"
@@ -180,7 +187,8 @@ func typeOf(status int) string {
 	name, found := map[int]string{
 		http.StatusBadRequest: "malformed", http.StatusUnauthorized: "unauthenticated", http.StatusForbidden: "unauthorized",
 		http.StatusNotFound: "notFound", http.StatusConflict: "conflict", http.StatusTooManyRequests: "rateLimited",
-		http.StatusServiceUnavailable: "unavailable",
+		http.StatusServiceUnavailable: "unavailable", http.StatusRequestTimeout: "requestTimeout",
+		http.StatusRequestEntityTooLarge: "tooLarge",
 	}[status]
 	if !found {
 		return "serverInternal"
@@ -228,7 +236,13 @@ func (a *api) reload(r *http.Request) (any, error) {
 func decode(r *http.Request, value any) error {
 	decoder := json.NewDecoder(r.Body)
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(value); err != nil && !errors.Is(err, io.EOF) {
+	err := decoder.Decode(value)
+	switch _, large := errors.AsType[*http.MaxBytesError](err); {
+	case large:
+		return refused(http.StatusRequestEntityTooLarge, fmt.Sprintf("the request has more than %d octets", maxBody), "")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refused(http.StatusRequestTimeout, "the request's body took too long to arrive", "")
+	case err != nil && !errors.Is(err, io.EOF):
 		return failure.New(failure.Malformed, "the request's body cannot be read: %v", err)
 	}
 	return nil

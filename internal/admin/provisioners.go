@@ -61,9 +61,9 @@ func (a *api) provisionerRoutes() []route {
 		get("/provisioners", Viewer, "List who vouches for tokens",
 			nil, page[Provisioner]{}, endpoint(a.listProvisioners)),
 		post("/provisioners", Admin, "Make a provisioner, in force at once",
-			NewProvisioner{}, Provisioner{}, endpoint(a.createProvisioner)),
+			NewProvisioner{}, Provisioner{}, endpoint(a.createProvisioner)).also(http.StatusConflict),
 		newRoute(http.MethodDelete, "/provisioners/{name}", Admin, "Remove a provisioner that is stored; its tokens and renewals are refused at once",
-			nil, nil, Provisioner{}, endpoint(a.removeProvisioner)),
+			nil, nil, Provisioner{}, endpoint(a.removeProvisioner)).also(http.StatusConflict),
 	}
 }
 

@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"chancery/internal/inventory"
 	"chancery/internal/openapi"
@@ -69,15 +70,34 @@ func post(path string, role Role, summary string, body, result any, serve http.H
 	return newRoute(http.MethodPost, path, role, summary, nil, body, result, serve)
 }
 
+// newRoute makes a route that can answer what all can, and what follows from
+// what is sent to it.
 func newRoute(method, path string, role Role, summary string, query, body, result any, serve http.Handler) route {
-	return route{openapi.Route{
+	made := route{openapi.Route{
 		Method: method, Path: Prefix + path, Summary: summary, Query: query, Request: body, Response: result,
-		Errors: []int{
-			http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict,
-			http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable,
-		},
 		Problem: Error{}, Role: string(role),
-	}, serve}
+	}, serve}.also(
+		http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests,
+		http.StatusInternalServerError, http.StatusServiceUnavailable)
+	if strings.Contains(path, "{") {
+		made = made.also(http.StatusNotFound)
+	}
+	switch {
+	case body != nil:
+		made = made.also(http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge)
+	case query != nil:
+		made = made.also(http.StatusBadRequest)
+	}
+	return made
+}
+
+// also is the route with further statuses that it can answer.
+func (r route) also(statuses ...int) route {
+	r.Errors = slices.Clone(r.Errors)
+	for _, status := range statuses {
+		r.Errors = append(r.Errors, openapi.Problem{Status: status, Type: typePrefix + typeOf(status)})
+	}
+	return r
 }
 
 // routes are all that the API serves; there is no other way in.
@@ -88,33 +108,33 @@ func (a *api) routes() []route {
 func (a *api) inventoryRoutes() []route {
 	return []route{
 		get("/certificates", Viewer, "List certificates, newest first",
-			certificatePaging{}, page[Certificate]{}, endpoint(a.listCertificates)),
+			certificatePaging{}, page[Certificate]{}, endpoint(a.listCertificates)).also(http.StatusNotFound, http.StatusConflict),
 		get("/certificates/count", Viewer, "Count certificates by their status",
-			inventory.Query{}, CertificateCounts{}, endpoint(a.countCertificates)),
+			inventory.Query{}, CertificateCounts{}, endpoint(a.countCertificates)).also(http.StatusNotFound, http.StatusConflict),
 		get("/certificates/export", Viewer, "Send all certificates that a query selects",
-			exportFormat{}, []byte(nil), http.HandlerFunc(a.exportCertificates)),
+			exportFormat{}, []byte(nil), http.HandlerFunc(a.exportCertificates)).also(http.StatusNotFound, http.StatusConflict),
 		get("/certificates/{serial}", Viewer, "Show a certificate, by serial number or SHA-256 fingerprint",
-			nil, Certificate{}, endpoint(a.showCertificate)),
+			nil, Certificate{}, endpoint(a.showCertificate)).also(http.StatusBadRequest, http.StatusConflict),
 		post("/certificates/{serial}/revoke", Operator, "Revoke a certificate",
-			revocation{}, Certificate{}, endpoint(a.revokeCertificate)),
+			revocation{}, Certificate{}, endpoint(a.revokeCertificate)).also(http.StatusConflict),
 		post("/certificates/revoke", Operator, "Revoke all certificates that a query selects, or show which",
-			BulkRevocation{}, BulkRevoked{}, http.HandlerFunc(a.revokeCertificates)),
+			BulkRevocation{}, BulkRevoked{}, http.HandlerFunc(a.revokeCertificates)).also(http.StatusNotFound, http.StatusConflict),
 		get("/services", Viewer, "List services: the certificates of the same names, one after the other",
 			servicePaging{}, page[Service]{}, endpoint(a.listServices)),
 		get("/services/{id}", Viewer, "Show a service, by id or by one of its names",
-			nil, Service{}, endpoint(a.showService)),
+			nil, Service{}, endpoint(a.showService)).also(http.StatusConflict),
 		get("/issuers", Viewer, "List what signs, and what has signed",
 			nil, page[Issuer]{}, endpoint(a.listIssuers)),
 		get("/incidents", Viewer, "List incidents, newest first",
 			nil, page[Incident]{}, endpoint(a.listIncidents)),
 		post("/incidents", Operator, "Have the clients of certificates renew them early",
-			NewIncident{}, Incident{}, endpoint(a.openIncident)),
+			NewIncident{}, Incident{}, endpoint(a.openIncident)).also(http.StatusNotFound, http.StatusConflict),
 		get("/incidents/{id}", Viewer, "Show an incident, and how many certificates have been renewed",
 			nil, Incident{}, endpoint(a.showIncident)),
 		get("/incidents/{id}/remaining", Viewer, "List the certificates of an incident that have not been renewed",
 			paging{}, page[Certificate]{}, endpoint(a.listRemaining)),
 		post("/incidents/{id}/close", Operator, "Close an incident",
-			nil, Incident{}, endpoint(a.closeIncident)),
+			nil, Incident{}, endpoint(a.closeIncident)).also(http.StatusConflict),
 	}
 }
 
@@ -129,7 +149,7 @@ func (a *api) acmeRoutes() []route {
 		get("/accounts/{id}", Viewer, "Show an account",
 			nil, Account{}, endpoint(a.showAccount)),
 		post("/accounts/{id}/deactivate", Operator, "Close an account for good",
-			nil, Account{}, endpoint(a.closeAccount)),
+			nil, Account{}, endpoint(a.closeAccount)).also(http.StatusConflict),
 		get("/eab", Viewer, "List the keys for external account binding, without their secrets",
 			BindingQuery{}, page[Binding]{}, endpoint(a.listBindings)),
 		post("/eab", Operator, "Make a key; this answer is the only one with its secret",
@@ -137,13 +157,13 @@ func (a *api) acmeRoutes() []route {
 		get("/eab/{kid}", Viewer, "Show a key and what it grants",
 			nil, Binding{}, endpoint(a.showBinding)),
 		newRoute(http.MethodPatch, "/eab/{kid}", Operator, "Change a key and what it grants",
-			nil, BindingChange{}, Binding{}, endpoint(a.updateBinding)),
+			nil, BindingChange{}, Binding{}, endpoint(a.updateBinding)).also(http.StatusConflict),
 		post("/eab/{kid}/revoke", Operator, "End a key",
-			nil, Binding{}, endpoint(a.revokeBinding)),
+			nil, Binding{}, endpoint(a.revokeBinding)).also(http.StatusConflict),
 		post("/policy/test", Viewer, "Ask whether names would be issued, and by which rule",
-			PolicyQuestion{}, PolicyAnswer{}, endpoint(a.testPolicy)),
+			PolicyQuestion{}, PolicyAnswer{}, endpoint(a.testPolicy)).also(http.StatusNotFound),
 		get("/limits", Viewer, "Show the limits in force, or how much of them an account has used",
-			ofAccount{}, Limits{}, endpoint(a.showLimits)),
+			ofAccount{}, Limits{}, endpoint(a.showLimits)).also(http.StatusNotFound),
 	}
 }
 
@@ -152,7 +172,7 @@ func (a *api) serverRoutes() []route {
 		get("/status", Viewer, "Say how the server does",
 			nil, Status{}, endpoint(a.status)),
 		post("/reload", Admin, "Read the configuration again",
-			nil, Reloaded{}, endpoint(a.reload)),
+			nil, Reloaded{}, endpoint(a.reload)).also(http.StatusBadRequest),
 		get("/backup", Admin, "Send a backup of the whole CA, with its keys",
 			nil, []byte(nil), http.HandlerFunc(a.backup)),
 	}
@@ -165,6 +185,6 @@ func (a *api) tokenRoutes() []route {
 		post("/tokens", Admin, "Make a token; this answer is the only one with its secret",
 			NewToken{}, Token{}, endpoint(a.createToken)),
 		post("/tokens/{id}/revoke", Admin, "End a token",
-			nil, Token{}, endpoint(a.revokeToken)),
+			nil, Token{}, endpoint(a.revokeToken)).also(http.StatusConflict),
 	}
 }

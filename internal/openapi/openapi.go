@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,12 +25,18 @@ type Route struct {
 	// Request and Response are values of the types of the bodies, as JSON; nil
 	// for none. A Response of type []byte is a file, one of type string text.
 	Request, Response any
-	Status            int   // of success; 0 for 200
-	Errors            []int // the other statuses there can be
-	Problem           any   // a value of the type of their bodies; nil for that of the API
+	Status            int       // of success; 0 for 200
+	Errors            []Problem // all that it can answer besides
+	Problem           any       // a value of the type of their bodies; nil for that of the API
 	// Role is who may ask: "" for everybody, "client" for the holder of a
 	// certificate of this CA, by mutual TLS, or the role of an operator.
 	Role string
+}
+
+// Problem is a kind of error: the status, and the member "type" of the body.
+type Problem struct {
+	Status int
+	Type   string
 }
 
 // Client is the role of those who show a certificate of this CA.
@@ -39,10 +46,7 @@ const Client = "client"
 type API struct {
 	Title, Description, Version string
 	Server                      string // the URL that paths are below
-	// Problem is a value of the type of all error bodies, and ProblemTypes are
-	// the values that its member "type" has, by status.
-	Problem      any
-	ProblemTypes map[int][]string
+	Problem                     any    // a value of the type of all error bodies, which has the members "type" and "status"
 }
 
 // Document is the OpenAPI document of an API, as JSON.
@@ -95,8 +99,13 @@ func (b *builder) operation(r Route) map[string]any {
 		success["content"] = b.content(r.Response)
 	}
 	responses := map[string]any{strconv.Itoa(status): success}
-	for _, status := range r.Errors {
-		responses[strconv.Itoa(status)] = b.problem(r, status)
+	types := map[int][]string{}
+	for _, problem := range r.Errors {
+		types[problem.Status] = append(types[problem.Status], problem.Type)
+	}
+	for status, types := range types {
+		slices.Sort(types)
+		responses[strconv.Itoa(status)] = b.problem(r, status, types)
 	}
 	operation := map[string]any{"operationId": operationID(r), "summary": r.Summary, "responses": responses}
 	if parameters := b.parameters(r); len(parameters) > 0 {
@@ -123,18 +132,16 @@ func operationID(r Route) string {
 	return strings.ToLower(r.Method) + "_" + strings.Join(words, "_")
 }
 
-func (b *builder) problem(r Route, status int) map[string]any {
-	description := http.StatusText(status)
-	if types := b.api.ProblemTypes[status]; len(types) > 0 {
-		description += ": " + strings.Join(types, ", ")
-	}
+func (b *builder) problem(r Route, status int, types []string) map[string]any {
 	body := r.Problem
 	if body == nil {
 		body = b.api.Problem
 	}
-	schema := b.schema(reflect.TypeOf(body))
+	schema := map[string]any{"allOf": []any{b.schema(reflect.TypeOf(body)), map[string]any{"properties": map[string]any{
+		"type": map[string]any{"enum": types}, "status": map[string]any{"const": status},
+	}}}}
 	response := map[string]any{
-		"description": description,
+		"description": http.StatusText(status) + ": " + strings.Join(types, ", "),
 		"content":     map[string]any{"application/problem+json": map[string]any{"schema": schema}},
 	}
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {

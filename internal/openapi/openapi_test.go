@@ -28,10 +28,10 @@ type problem struct {
 
 func TestDocument(t *testing.T) {
 	_ = outer[inner]{}.hidden
-	text, err := Document(API{Title: "T", Problem: problem{}, ProblemTypes: map[int][]string{503: {"urn:x:later"}}}, []Route{
+	text, err := Document(API{Title: "T", Problem: problem{}}, []Route{
 		{Method: "GET", Path: "/a/{id}", Summary: "Read", Query: struct {
 			Limit int `json:"limit" doc:"At most so many."`
-		}{}, Response: outer[inner]{}, Errors: []int{404, 503}},
+		}{}, Response: outer[inner]{}, Errors: []Problem{{503, "urn:x:later"}, {404, "urn:x:none"}, {503, "urn:x:away"}}},
 		{Method: "POST", Path: "/a/{id}", Summary: "Write", Request: inner{}, Status: 201, Role: "admin"},
 		{Method: "GET", Path: "/file", Summary: "File", Response: []byte(nil), Role: Client},
 	})
@@ -42,7 +42,8 @@ func TestDocument(t *testing.T) {
 		`"operationId":"get_a_id"`, `"in":"path","name":"id","required":true`, `"description":"At most so many.","in":"query","name":"limit"`,
 		`"$ref":"#/components/schemas/outerInner"`, `"required":["at","items"]`, `"description":"What there is."`,
 		`"next":{"$ref":"#/components/schemas/inner"}`, `"raw":{}`, `"contentEncoding":"base64"`, `"additionalProperties":{"type":"string"}`,
-		`"503":{"content":{"application/problem+json":`, `"description":"Service Unavailable: urn:x:later"`, `"Retry-After"`,
+		`"503":{"content":{"application/problem+json":`, `"description":"Service Unavailable: urn:x:away, urn:x:later"`,
+		`"allOf":[{"$ref":"#/components/schemas/problem"},{"properties":{"status":{"const":404},"type":{"enum":["urn:x:none"]}}}]`, `"Retry-After"`,
 		`"201":{"description":"Created"}`, `"x-role":"admin"`, `"security":[{"clientCertificate":[]}]`, `"content":{"*/*":{}}`,
 	} {
 		var compact strings.Builder

@@ -12,6 +12,7 @@ import (
 
 	"chancery/internal/failure"
 	"chancery/internal/identifier"
+	"chancery/internal/openapi"
 	"chancery/internal/store"
 )
 
@@ -41,15 +42,14 @@ type errorType struct {
 const (
 	alreadyRevoked        = "alreadyRevoked"
 	badCSR                = "badCSR"
-	badPublicKey          = "badPublicKey"
 	badRevocationReason   = "badRevocationReason"
-	conflict              = "conflict"
 	invalidProfile        = "invalidProfile"
 	malformed             = "malformed"
 	methodNotAllowed      = "methodNotAllowed"
 	notFound              = "notFound"
 	rateLimited           = "rateLimited"
 	rejectedIdentifier    = "rejectedIdentifier"
+	requestTimeout        = "requestTimeout"
 	serverInternal        = "serverInternal"
 	tokenUsed             = "tokenUsed"
 	tooLarge              = "tooLarge"
@@ -62,15 +62,14 @@ func errorTypes() []errorType {
 	return []errorType{
 		{alreadyRevoked, http.StatusConflict, "The certificate is already revoked"},
 		{badCSR, http.StatusBadRequest, "The certificate signing request is unacceptable"},
-		{badPublicKey, http.StatusBadRequest, "The public key is unacceptable"},
 		{badRevocationReason, http.StatusBadRequest, "The revocation reason is not accepted"},
-		{conflict, http.StatusConflict, "The state has changed meanwhile"},
 		{invalidProfile, http.StatusBadRequest, "The profile is not available"},
 		{malformed, http.StatusBadRequest, "The request cannot be understood"},
 		{methodNotAllowed, http.StatusMethodNotAllowed, "The method is not for this resource"},
 		{notFound, http.StatusNotFound, "There is no such thing"},
 		{rateLimited, http.StatusTooManyRequests, "There were too many requests"},
 		{rejectedIdentifier, http.StatusForbidden, "Policy forbids a name"},
+		{requestTimeout, http.StatusRequestTimeout, "The request did not arrive in time"},
 		{serverInternal, http.StatusInternalServerError, "The server has failed"},
 		{tokenUsed, http.StatusForbidden, "The token was used before"},
 		{tooLarge, http.StatusRequestEntityTooLarge, "The request is too large"},
@@ -80,13 +79,15 @@ func errorTypes() []errorType {
 	}
 }
 
-// problemTypes are the types of problems by their status.
-func problemTypes() map[int][]string {
-	types := map[int][]string{}
+// problems are the kinds of those names, as the API's description lists them.
+func problems(names ...string) []openapi.Problem {
+	var list []openapi.Problem
 	for _, typ := range errorTypes() {
-		types[typ.status] = append(types[typ.status], typePrefix+typ.name)
+		if slices.Contains(names, typ.name) {
+			list = append(list, openapi.Problem{Status: typ.status, Type: typePrefix + typ.name})
+		}
 	}
-	return types
+	return list
 }
 
 func newProblem(name, detail string) *Problem {
@@ -119,10 +120,8 @@ func kindType(kind failure.Kind) string {
 		failure.Malformed:      malformed,
 		failure.Unauthorized:   unauthorized,
 		failure.NotFound:       notFound,
-		failure.Conflict:       conflict,
-		failure.NotReady:       conflict,
 		failure.BadCSR:         badCSR,
-		failure.BadKey:         badPublicKey,
+		failure.BadKey:         badCSR, // where it comes,
 		failure.Rejected:       rejectedIdentifier,
 		failure.Unsupported:    unsupportedIdentifier,
 		failure.BadProfile:     invalidProfile,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 
@@ -30,34 +31,31 @@ type route struct {
 	serve handler
 }
 
-// always are the statuses that every route can answer with besides success.
-var always = [...]int{http.StatusMethodNotAllowed, http.StatusInternalServerError, http.StatusServiceUnavailable}
-
 // table is all the door serves.
 func (d *Door) table() []route {
-	const (
-		bad, forbidden, missing = http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound
-		clash, large, many      = http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests
-	)
+	and := func(list []string, more ...string) []string { return slices.Concat(list, more) }
+	ours := []string{serverInternal, unavailable} // of all that asks the store
+	sent := and(ours, malformed, requestTimeout, tooLarge, unauthorized)
+	issued := and(sent, badCSR, invalidProfile, rateLimited, rejectedIdentifier, unsupportedIdentifier)
 	return []route{
 		{openapi.Route{
 			Method: http.MethodPost, Path: prefix + "sign", Summary: "Get a certificate by a token",
-			Request: SignRequest{}, Response: Certificate{}, Status: http.StatusCreated, Errors: []int{bad, forbidden, large, many},
+			Request: SignRequest{}, Response: Certificate{}, Status: http.StatusCreated, Errors: problems(and(issued, tokenUsed)...),
 		}, d.sign},
 		{openapi.Route{
 			Method: http.MethodPost, Path: prefix + "renew", Summary: "Renew the certificate of the connection, with the same names and profile",
-			Request: RenewRequest{}, Response: Certificate{}, Status: http.StatusCreated, Errors: []int{bad, forbidden, large, many}, Role: openapi.Client,
+			Request: RenewRequest{}, Response: Certificate{}, Status: http.StatusCreated, Errors: problems(issued...), Role: openapi.Client,
 		}, d.renew},
 		{openapi.Route{
 			Method: http.MethodPost, Path: prefix + "revoke", Summary: "Revoke a certificate, by itself or by a token of the provisioner that it was issued for",
-			Request: RevokeRequest{}, Response: Revoked{}, Errors: []int{bad, forbidden, missing, clash, large},
+			Request: RevokeRequest{}, Response: Revoked{}, Errors: problems(and(sent, alreadyRevoked, badRevocationReason, notFound)...),
 		}, d.revoke},
-		{openapi.Route{Method: http.MethodGet, Path: prefix + "roots", Summary: "The root certificates", Response: Roots{}}, d.roots},
+		{openapi.Route{Method: http.MethodGet, Path: prefix + "roots", Summary: "The root certificates", Response: Roots{}, Errors: problems(ours...)}, d.roots},
 		{openapi.Route{Method: http.MethodGet, Path: prefix + "profiles", Summary: "The profiles that tokens can have", Response: Profiles{}}, d.profiles},
 		{openapi.Route{Method: http.MethodGet, Path: prefix + "provisioners", Summary: "Who vouches for tokens", Response: Provisioners{}}, d.provisioners},
 		{openapi.Route{
 			Method: http.MethodGet, Path: prefix + "renewal/{id}", Summary: "When a certificate should be renewed, by its serial number or its identifier of RFC 9773",
-			Response: Renewal{}, Errors: []int{bad, missing},
+			Response: Renewal{}, Errors: problems(and(ours, malformed, notFound)...),
 		}, d.renewal},
 		{openapi.Route{Method: http.MethodGet, Path: prefix + "openapi.json", Summary: "This description", Response: map[string]any{}}, d.document},
 	}
@@ -140,6 +138,8 @@ func decode(r *http.Request, value any) error {
 	switch _, large := errors.AsType[*http.MaxBytesError](err); {
 	case large:
 		return newProblem(tooLarge, fmt.Sprintf("the request has more than %d octets", maxBody)).because(err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return newProblem(requestTimeout, "the request's body took too long to arrive; send it again").because(err)
 	case errors.Is(err, io.EOF):
 		return newProblem(malformed, "the request has no body; a JSON object is expected")
 	case err != nil:
@@ -168,13 +168,13 @@ func unmarshal(body []byte, value any) error {
 func (d *Door) describe(server string) ([]byte, error) {
 	var routes []openapi.Route
 	for _, route := range d.table() {
-		route.Errors = append(route.Errors, always[:]...)
 		routes = append(routes, route.Route)
 	}
 	return openapi.Document(openapi.API{
 		Title: "Chancery", Version: d.deps.Version, Server: server,
-		Description: "Certificates by tokens, and the administration of a Chancery certificate authority.",
-		Problem:     Problem{}, ProblemTypes: problemTypes(),
+		Description: "Certificates by tokens, and the administration of a Chancery certificate authority. " +
+			"Methods and paths that are not listed are answered with 405 and 404, and a problem document.",
+		Problem: Problem{},
 	}, append(routes, d.deps.Routes...))
 }
 
