@@ -104,6 +104,8 @@ func TestSilentServer(t *testing.T) {
 type load struct {
 	store   *Store
 	account string
+	suffers bool         // the server may say that it can't answer now
+	failed  atomic.Int64 // how often it did
 	done    atomic.Int64
 	ended   atomic.Bool
 	group   sync.WaitGroup
@@ -118,6 +120,11 @@ func (l *load) start(t *testing.T, workers int) {
 		l.group.Go(func() {
 			for i := 0; !l.ended.Load(); i++ {
 				id, key, err := issue(t, l.store, l.account, fmt.Sprintf("host%d-%d.example", worker, i))
+				if l.suffers && errors.Is(err, store.ErrUnavailable) {
+					l.failed.Add(1)
+					<-time.After(time.Millisecond)
+					continue
+				}
 				if err != nil {
 					t.Error(err)
 					l.ended.Store(true)

@@ -50,6 +50,7 @@ type Store struct {
 	deadline time.Duration
 	few      int // rows that are gathered at once; see search.go
 	trips    atomic.Int64
+	full     atomic.Int64 // when a step last failed for the server was full, in ms since 1970
 	closed   atomic.Bool
 	upkeep   *upkeep
 }
@@ -125,12 +126,20 @@ func poolConfig(options Options) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// updatePing writes at most once a second, but fails at once where nothing can
-// be written.
-const updatePing = "UPDATE pings SET at = $1 WHERE at < $1 - 1000"
+const (
+	// updatePing writes at most once a second, but fails at once where nothing can
+	// be written.
+	updatePing = "UPDATE pings SET at = $1 WHERE at < $1 - 1000"
+	// staysFull is how long the server counts as full after a step found it so: a
+	// disk that has no room for a certificate may have some for a ping.
+	staysFull = 5 * time.Second
+)
 
 // Ping implements store.Store.
 func (s *Store) Ping(ctx context.Context) error {
+	if full := s.now().UnixMilli() - s.full.Load(); full >= 0 && full < staysFull.Milliseconds() {
+		return fmt.Errorf("couldn't write to the store: %w: a moment ago, its server lacked space", store.ErrUnavailable)
+	}
 	return update(ctx, s, "write to the store", func(c *conn) error {
 		return c.last(do(updatePing, s.now()))
 	})

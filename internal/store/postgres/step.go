@@ -57,6 +57,9 @@ func retry[T any](ctx context.Context, s *Store, op string, readOnly bool, f fun
 		}
 		lost := isLost(err)
 		if !lost && !isConflict(err) || ctx.Err() != nil {
+			if isFull(err) {
+				s.full.Store(s.now().UnixMilli())
+			}
 			return none, explain(ctx, op, err)
 		}
 		again = again || lost

@@ -25,6 +25,7 @@ import (
 // Server is a PostgreSQL of its own in a directory of its own.
 type Server struct {
 	bin, dir, data string
+	settings       []string            // as in postgresql.conf
 	Port           int                 // on 127.0.0.1
 	account        *syscall.Credential // nil is the test's own: PostgreSQL does not run as root
 	process        *exec.Cmd
@@ -33,15 +34,21 @@ type Server struct {
 
 // New makes a cluster and starts it, with fsync on, as it is installed.
 func New() (*Server, error) {
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if len(found) == 0 {
-		return nil, errors.New("there is no PostgreSQL server: install the package postgresql (scripts/install-test-deps)")
-	}
 	dir, err := os.MkdirTemp("/tmp", "pg-") // short, for the socket's name
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: filepath.Dir(found[len(found)-1]), dir: dir, data: filepath.Join(dir, "data")}
+	return NewIn(dir, "max_connections=300", "shared_buffers=64MB", "max_wal_size=256MB")
+}
+
+// NewIn makes a cluster in an empty directory, with settings as they are
+// written in postgresql.conf, and starts it.
+func NewIn(dir string, settings ...string) (*Server, error) {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if len(found) == 0 {
+		return nil, errors.New("there is no PostgreSQL server: install the package postgresql (scripts/install-test-deps)")
+	}
+	s := &Server{bin: filepath.Dir(found[len(found)-1]), dir: dir, data: filepath.Join(dir, "data"), settings: settings}
 	if os.Getuid() == 0 {
 		if err := s.leaveRoot(); err != nil {
 			return nil, err
@@ -96,8 +103,11 @@ func (s *Server) Start() error {
 }
 
 func (s *Server) startOnce(ctx context.Context) error {
-	s.process = s.command("postgres", "-D", s.data, "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.Port),
-		"-c", "max_connections=300", "-c", "shared_buffers=64MB", "-c", "max_wal_size=256MB")
+	args := []string{"-D", s.data, "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.Port)}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	s.process = s.command("postgres", args...)
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
@@ -126,6 +136,9 @@ func (s *Server) startOnce(ctx context.Context) error {
 		}
 	}
 }
+
+// Ended is closed when the server has ended since it was last started.
+func (s *Server) Ended() <-chan struct{} { return s.ended }
 
 // Stop ends the server by a signal.
 func (s *Server) Stop(signal os.Signal) {
