@@ -89,27 +89,6 @@ func (l *loader) checkURL() {
 	}
 }
 
-// checkStore refuses a password in the URL, which would be shown with the
-// other settings. The URL itself is in none of the messages.
-func (l *loader) checkStore() {
-	const key = "store.url"
-	s := l.config.Store
-	if s.URL == "" {
-		if s.PasswordFile != "" {
-			l.mistake("store.password_file", "there is no store.url that it is for; set that, or remove this")
-		}
-		return
-	}
-	u, err := url.Parse(s.URL)
-	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		l.mistake(key, "it is not the URL of a PostgreSQL database; write it as postgres://USER@HOST/DATABASE")
-		return
-	}
-	if _, secret := u.User.Password(); secret || u.Query().Has("password") {
-		l.mistake(key, "it has a password in it, which everybody who sees the settings would see; put that into a file and name it in store.password_file")
-	}
-}
-
 func (l *loader) checkValidation() {
 	v := l.config.Validation
 	if v.CAA == "on" && len(v.CAAIdentities) == 0 {

@@ -13,10 +13,10 @@ func (c *Config) File() string {
 	return cmp.Or(c.options.File, filepath.Join(c.Dir, FileName))
 }
 
-// NamedFiles are the files in Dir that issuers and provisioners are configured
-// with, relative to it, sorted.
+// NamedFiles are the files in Dir that the store, issuers and provisioners are
+// configured with, relative to it, sorted.
 func (c *Config) NamedFiles() []string {
-	var all []string
+	all := []string{c.passwordFile()}
 	for _, issuer := range c.Issuers {
 		all = append(append(all, issuer.Certificate, issuer.Key, issuer.Root), issuer.Alternates...)
 	}
@@ -31,6 +31,17 @@ func (c *Config) NamedFiles() []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// passwordFile is that of the store, relative to Dir; "" for none. The path in
+// Store starts from where Dir does.
+func (c *Config) passwordFile() string {
+	path := c.Store.PasswordFile
+	if path == "" || filepath.IsAbs(path) {
+		return c.relative(path)
+	}
+	name, _ := filepath.Rel(c.Dir, path)
+	return name
 }
 
 // relative is a path relative to Dir, or "" where there is none.

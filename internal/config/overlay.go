@@ -67,6 +67,10 @@ func (p place) cutName(rest string) (name, after string) {
 
 func (l *loader) assignText(p place, text string, from source) {
 	l.config.sources[p.key] = from
+	if p.key == storeKey && !strings.HasPrefix(strings.TrimSpace(text), "{") {
+		l.setStore(text, from)
+		return
+	}
 	if !p.isValue() || p.isFlow() {
 		l.setYAML(p, text, from)
 		return

@@ -83,11 +83,11 @@ type problems struct {
 }
 
 func (l *problems) add(from source, key, format string, args ...any) {
-	p := &Problem{Source: from.String(), Key: key, Message: fmt.Sprintf(format, args...), from: from}
+	p := &Problem{Source: from.String(), Key: key, Message: withoutSecrets(fmt.Sprintf(format, args...)), from: from}
 	if from.kind == fromFile {
 		p.Source += fmt.Sprintf(":%d", from.column)
 		if from.line >= 1 && from.line <= len(l.lines) {
-			p.Line = excerpt(l.lines[from.line-1])
+			p.Line = excerpt(withoutSecrets(l.lines[from.line-1]))
 		}
 	}
 	l.list = append(l.list, p)

@@ -58,6 +58,9 @@ func (b schemaBuilder) build(p place) map[string]any {
 			properties[child.name] = b.build(child)
 		}
 		schema = map[string]any{"type": []string{"object", "null"}, "properties": properties, "additionalProperties": false}
+		if p.key == storeKey {
+			schema["type"] = []string{"object", "null", "string"}
+		}
 	case p.isMap():
 		schema = map[string]any{"type": []string{"object", "null"}, "additionalProperties": b.build(p.entry(""))}
 	case p.isSections():

@@ -52,8 +52,11 @@ type Config struct {
 	// What is logged, and how.
 	Log Log `yaml:"log"`
 
-	// Where accounts, orders and certificates are kept.
+	// Where accounts, orders and certificates are kept. In plain text it is sqlite, or the url.
 	Store Store `yaml:"store"`
+
+	// What this process is among several that share a database.
+	Node Node `yaml:"node"`
 
 	// How control of names is proved.
 	Validation Validation `yaml:"validation"`
@@ -131,6 +134,15 @@ type Store struct {
 
 	// A file with the password for url. It is read again for each connection. PGPASSFILE and ~/.pgpass work, too.
 	PasswordFile string `yaml:"password_file" restart:"yes"`
+
+	// How many connections to url are open at a time, at most.
+	Connections int `yaml:"connections" default:"16" min:"2" max:"1000" restart:"yes"`
+}
+
+// Node is what a process is among several that share a database.
+type Node struct {
+	// What it is called where people see it. Empty for the name of the host.
+	Name string `yaml:"name" restart:"yes"`
 }
 
 // Validation says how control of names is proved, and which part of the

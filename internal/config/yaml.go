@@ -113,6 +113,8 @@ func (d decoder) decode(p place, node ast.Node) {
 			d.decode(p, node)
 		case isExpressive(p.value.Type()):
 			d.expression(p, p.key, p.value, node)
+		case p.key == storeKey && isText(node):
+			d.setStore(node.GetToken().Value, d.at(node.GetToken()))
 		case !p.isValue():
 			d.mapping(p, node)
 		case p.isSections():
