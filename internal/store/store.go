@@ -35,7 +35,8 @@ var (
 // Store is all the state of one certificate authority. Its methods may be
 // called by any number of goroutines. A step that was acknowledged survives
 // the loss of power. Zero times mean "not" or "never"; times are kept to the
-// millisecond, in UTC.
+// millisecond, in UTC. What is given to it and what it returns may be shared
+// with other callers: nobody changes what a record points to.
 type Store interface {
 	Accounts
 	Orders

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"chancery/internal/identifier"
@@ -76,7 +77,14 @@ func insertAuthorizationOf(c *conn, a *store.Authorization, orderID string) erro
 	_, err = c.exec(insertAuthorization, orderID, a.ID, a.AccountID, string(a.Identifier.Type), a.Identifier.Value,
 		a.Wildcard, a.Token, methods, string(a.State), a.Created, a.Expires, a.Method, a.Thumbprint, a.Settled,
 		a.NextAttempt, a.ClaimedTill, a.GrantID, a.Subdomains, failed, attempts)
+	keepAuthorization(c, *a)
 	return err
+}
+
+// keepAuthorization is for an authorization that was just written.
+func keepAuthorization(c *conn, a store.Authorization) {
+	round(&a.Created, &a.Expires, &a.Settled, &a.NextAttempt, &a.ClaimedTill)
+	c.recent.keep(a.ID, a)
 }
 
 // CreateAuthorization implements store.Authorizations.
@@ -91,6 +99,9 @@ func (s *Store) CreateAuthorization(ctx context.Context, authz store.Authorizati
 
 // Authorization implements store.Authorizations.
 func (s *Store) Authorization(ctx context.Context, id string) (store.Authorization, error) {
+	if authz, ok := s.recent.authorization(id); ok {
+		return authz, nil
+	}
 	return read(ctx, s, "read authorization", func(c *conn) (store.Authorization, error) {
 		return oneAuthorization(c, id)
 	})
@@ -168,10 +179,27 @@ func (s *Store) FinishAuthorization(ctx context.Context, id string, outcome stor
 		state = store.AuthorizationInvalid
 	}
 	return update(ctx, s, "finish authorization", func(c *conn) error {
+		before, known := c.recent.current(id).(store.Authorization)
 		changed, err := c.exec(updateAuthorizationSettled, string(state), outcome.Method, outcome.Thumbprint,
 			outcome.Settled, attempt, failed, outcome.Expires, id)
+		if known && changed > 0 {
+			settle(c, before, state, &outcome)
+		}
 		return pendingError(c, id, changed, err)
 	})
+}
+
+// settle keeps what an authorization became by its outcome.
+func settle(c *conn, a store.Authorization, state store.AuthorizationStatus, outcome *store.Outcome) {
+	a.State, a.Method, a.Thumbprint, a.Settled = state, outcome.Method, outcome.Thumbprint, outcome.Settled
+	a.Failure, a.NextAttempt, a.ClaimedTill = outcome.Failure, time.Time{}, time.Time{}
+	if outcome.Attempt != nil {
+		a.Attempts = append(slices.Clip(a.Attempts), *outcome.Attempt)
+	}
+	if !outcome.Expires.IsZero() {
+		a.Expires = outcome.Expires
+	}
+	keepAuthorization(c, a)
 }
 
 // pendingError says why an update of a pending authorization changed nothing.

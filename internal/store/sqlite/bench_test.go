@@ -24,6 +24,7 @@ func openTest(t testing.TB) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		checkRecent(t, s)
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}

@@ -80,7 +80,19 @@ func insertCertificate(c *conn, certificate *store.Certificate) error {
 	if err != nil {
 		return err
 	}
+	keepCertificate(c, *certificate)
 	return countCertificate(c, certificate, 1)
+}
+
+// keepCertificate is for a certificate that was just written.
+func keepCertificate(c *conn, certificate store.Certificate) {
+	round(&certificate.NotBefore, &certificate.NotAfter, &certificate.Issued)
+	if r := certificate.Revocation; r != nil {
+		revocation := *r
+		round(&revocation.At)
+		certificate.Revocation = &revocation
+	}
+	c.recent.keep(nameOf(certificate.CertificateKey), certificate)
 }
 
 // RegisterIssuer implements store.Certificates. A later chain of the same key
@@ -115,6 +127,9 @@ func (s *Store) Issuers(ctx context.Context) ([]store.Issuer, error) {
 
 // Certificate implements store.Certificates.
 func (s *Store) Certificate(ctx context.Context, key store.CertificateKey) (store.Certificate, error) {
+	if certificate, ok := s.recent.certificate(key); ok {
+		return certificate, nil
+	}
 	return read(ctx, s, "read certificate", func(c *conn) (store.Certificate, error) { return oneCertificate(c, key) })
 }
 

@@ -18,6 +18,7 @@ type conn struct {
 	*sqlite3.Conn
 	prepared map[string]*sqlite3.Stmt
 	limits   limits
+	recent   *recent // of the connection that writes
 }
 
 // exec runs a statement that returns no rows and says how many it changed.

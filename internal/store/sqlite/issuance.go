@@ -74,6 +74,8 @@ func claimOrder(c *conn, id string, now time.Time) error {
 	switch order.Status(now) {
 	case store.OrderReady:
 		_, err = c.exec(updateOrderFinalized, now, id)
+		order.Finalized = now
+		keepOrder(c, order)
 		return err
 	case store.OrderProcessing, store.OrderValid:
 		return store.ErrClaimed
@@ -103,7 +105,13 @@ func (s *Store) CompleteIssuance(ctx context.Context, certificate store.Certific
 		if intent.Owner.Kind != store.OwnerOrder {
 			return nil
 		}
+		order, known := c.recent.current(intent.Owner.ID).(store.Order)
 		_, err = c.exec(updateOrderIssued, certificate.Serial[:], certificate.IssuerID, intent.Owner.ID)
+		if known {
+			key := certificate.CertificateKey // without the rest of it, which would stay in memory, too
+			order.Certificate = &key
+			keepOrder(c, order)
+		}
 		return err
 	})
 }

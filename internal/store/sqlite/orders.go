@@ -65,6 +65,11 @@ func ordersOf(c *conn, sql string, args ...any) (list []store.Order, err error) 
 }
 
 func oneOrder(c *conn, id string) (store.Order, error) {
+	if c.recent != nil {
+		if order, ok := whole(id, c.recent.current); ok {
+			return order, nil
+		}
+	}
 	list, err := ordersOf(c, selectOrder, id)
 	if err == nil && len(list) == 0 {
 		err = store.ErrNotFound
@@ -81,9 +86,9 @@ func (s *Store) CreateOrder(ctx context.Context, order store.Order, fresh []stor
 		stored  store.Order
 		created bool
 	}
-	order.AuthorizationIDs = make([]string, len(order.Authorizations))
+	order.AuthorizationIDs = nil
 	for i := range order.Authorizations {
-		order.AuthorizationIDs[i] = order.Authorizations[i].ID
+		order.AuthorizationIDs = append(order.AuthorizationIDs, order.Authorizations[i].ID)
 	}
 	r, err := step(ctx, s, "create order", func(c *conn) (result, error) {
 		if _, err := validAccount(c, order.AccountID); err != nil {
@@ -136,7 +141,15 @@ func storeOrder(c *conn, o *store.Order, fresh []store.Authorization) error {
 	if err != nil {
 		return err
 	}
+	keepOrder(c, *o)
 	return storeAuthorizations(c, o, fresh)
+}
+
+// keepOrder is for an order that was just written.
+func keepOrder(c *conn, o store.Order) {
+	round(&o.NotBefore, &o.NotAfter, &o.Created, &o.Expires, &o.Finalized)
+	o.Authorizations = nil
+	c.recent.keep(o.ID, o)
 }
 
 // storeAuthorizations stores the fresh ones and notes which others the order
@@ -160,6 +173,9 @@ func storeAuthorizations(c *conn, o *store.Order, fresh []store.Authorization) e
 
 // Order implements store.Orders.
 func (s *Store) Order(ctx context.Context, id string) (store.Order, error) {
+	if order, ok := s.recent.order(id); ok {
+		return order, nil
+	}
 	return read(ctx, s, "read order", func(c *conn) (store.Order, error) { return oneOrder(c, id) })
 }
 

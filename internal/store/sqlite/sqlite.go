@@ -37,6 +37,7 @@ type Store struct {
 	vfs     string
 	now     func() time.Time
 	limits  limits
+	recent  *recent
 	writer  *writer
 	readers *readers
 }
@@ -87,6 +88,8 @@ func (s *Store) open(ctx context.Context, readers int) (err error) {
 	if s.readers, err = s.openReaders(ctx, readers); err != nil {
 		return err
 	}
+	s.recent = newRecent()
+	s.recent.watch(w)
 	s.writer = &writer{conn: w, queue: make(chan *member, maxQueue), ended: make(chan struct{})}
 	return nil
 }
@@ -232,6 +235,7 @@ func (s *Store) Close() error {
 	if !s.writer.close() {
 		return nil
 	}
+	s.recent.close()
 	if err := errors.Join(s.readers.close(), s.writer.conn.close()); err != nil {
 		return fmt.Errorf("couldn't close the store: %w", err)
 	}

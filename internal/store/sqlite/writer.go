@@ -162,9 +162,11 @@ func (w *writer) attempt(group []*member) error {
 			return errors.Join(err, w.rollback())
 		}
 	}
+	w.conn.recent.forget()
 	if _, err := w.conn.exec("COMMIT"); err != nil {
 		return errors.Join(unavailable(err), w.rollback())
 	}
+	w.conn.recent.learn()
 	return nil
 }
 
@@ -185,6 +187,7 @@ func (w *writer) runMember(m *member) error {
 
 // rollback ends a failed transaction, if SQLite has not done so itself.
 func (w *writer) rollback() error {
+	w.conn.recent.dismiss()
 	if w.conn.GetAutocommit() {
 		return nil
 	}
