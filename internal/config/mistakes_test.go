@@ -33,6 +33,8 @@ var fileMistakes = []struct{ file, says string }{
 	// The store.
 	{"store: {url: \"postgres://ca:word@db.corp/ca\"}", "chancery.yaml:1:9: store.url: it has a password in it"},
 	{"store: {url: \"mysql://ca@db.corp/ca\"}", "chancery.yaml:1:9: store.url: it is not the URL of a PostgreSQL database"},
+	{"store: {partition: 30d}", "chancery.yaml:1:9: store.partition: only a database that store.url names has partitions"},
+	{"store: {url: 'postgres://db/ca', partition: 5m}", "store.partition: that would be very many tables; write 1h or more"},
 	{"store: {password_file: word}", "chancery.yaml:1:9: store.password_file: there is no store.url that it is for"},
 
 	// Types.

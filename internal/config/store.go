@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -42,7 +43,13 @@ func (l *loader) checkStore() {
 		if s.PasswordFile != "" {
 			l.mistake("store.password_file", "there is no store.url that it is for; set that, or remove this")
 		}
+		if s.Partition != 0 {
+			l.mistake("store.partition", "only a database that store.url names has partitions; set that, or remove this")
+		}
 		return
+	}
+	if s.Partition != 0 && s.Partition.Std() < time.Hour {
+		l.mistake("store.partition", "that would be very many tables; write 1h or more, as in 30d")
 	}
 	u, err := url.Parse(s.URL)
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {

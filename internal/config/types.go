@@ -137,6 +137,9 @@ type Store struct {
 
 	// How many connections to url are open at a time, at most.
 	Connections int `yaml:"connections" default:"16" min:"2" max:"1000" restart:"yes"`
+
+	// Keep certificates in url in a table for each such span of time, as 30d, chosen before the first certificate. 0 is one table.
+	Partition duration.Duration `yaml:"partition" default:"0s" max:"3650d" restart:"yes"`
 }
 
 // Node is what a process is among several that share a database.

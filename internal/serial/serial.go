@@ -42,6 +42,12 @@ func Prefix(now time.Time) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(ticks))[8-prefixSize:]
 }
 
+// PrefixTime is the first moment at which serials begin with a prefix.
+func PrefixTime(prefix [prefixSize]byte) time.Time {
+	ticks := binary.BigEndian.Uint64(append(make([]byte, 8-prefixSize), prefix[:]...))
+	return time.UnixMilli(int64(ticks) * tick.Milliseconds()).UTC()
+}
+
 // Parse reads a serial number in hexadecimal: any case, any length up to 40
 // digits, with or without colons or a leading 0x.
 func Parse(text string) (Number, error) {

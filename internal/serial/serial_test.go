@@ -46,3 +46,12 @@ func TestParse(t *testing.T) {
 		t.Error("a negative number is accepted")
 	}
 }
+
+func TestPrefixTime(t *testing.T) {
+	now := time.Date(2026, 11, 23, 1, 2, 3, 250e6, time.UTC)
+	for _, at := range []time.Time{now, now.Add(tick - 1)} {
+		if got := PrefixTime([prefixSize]byte(Prefix(at))); !got.Equal(now) {
+			t.Errorf("serials of %s begin at %s", at, got)
+		}
+	}
+}

@@ -25,7 +25,9 @@ func openDatabase(ctx context.Context, c *config.Config, now func() time.Time) (
 	if c.Store.URL == "" {
 		return sqlite.Open(ctx, sqlite.Options{Path: c.Store.Path, Now: now})
 	}
-	opened, err := postgres.Open(ctx, postgres.Options{URL: c.Store.URL, PasswordFile: c.Store.PasswordFile, Now: now})
+	opened, err := postgres.Open(ctx, postgres.Options{
+		URL: c.Store.URL, PasswordFile: c.Store.PasswordFile, Connections: c.Store.Connections, Partition: c.Store.Partition.Std(), Now: now,
+	})
 	if err != nil {
 		return nil, err
 	}

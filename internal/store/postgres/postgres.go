@@ -17,6 +17,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -40,7 +41,11 @@ type Options struct {
 	PasswordFile string           // holds the password; read for each connection. "" for none
 	Now          func() time.Time // by which expiry is judged where a step is not told the time; nil is time.Now
 	Connections  int              // at most so many; 0 means 16
-	Deadline     time.Duration    // how long a step is tried; 0 means 10 s
+	// Partition is the span of time whose certificates have a table of their own,
+	// 0 for one table: an hour at least. It can be chosen while there are no
+	// certificates yet; a database that is divided stays so.
+	Partition time.Duration
+	Deadline  time.Duration // how long a step is tried; 0 means 10 s
 }
 
 // Store is the engine for clusters. Make one with Open.
@@ -48,7 +53,8 @@ type Store struct {
 	pool     *pgxpool.Pool
 	now      func() time.Time
 	deadline time.Duration
-	few      int // rows that are gathered at once; see search.go
+	span     time.Duration // Options.Partition
+	few      int           // rows that are gathered at once; see search.go
 	trips    atomic.Int64
 	full     atomic.Int64 // when a step last failed for the server was full, in ms since 1970
 	closed   atomic.Bool
@@ -62,7 +68,7 @@ const usuallyFew = 5000
 
 // Open connects to the database and brings it up to date.
 func Open(ctx context.Context, options Options) (*Store, error) {
-	s := &Store{now: options.Now, deadline: options.Deadline, few: usuallyFew}
+	s := &Store{now: options.Now, deadline: options.Deadline, span: options.Partition, few: usuallyFew}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -76,7 +82,10 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if s.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("couldn't open the store: %w", err)
 	}
-	if err := s.migrate(ctx); err != nil {
+	if err = s.migrate(ctx); err == nil {
+		err = errors.Join(s.divide(ctx), s.extendRanges(ctx))
+	}
+	if err != nil {
 		s.pool.Close()
 		return nil, fmt.Errorf("couldn't open the store %s: %w", place(config), err)
 	}

@@ -61,6 +61,9 @@ func (s *Store) Tidy(ctx context.Context, cutoff store.TidyCutoff, limit int) (r
 		removed += n
 		err = errors.Join(err, nonceErr)
 	}
+	if err == nil {
+		err = s.tidyRanges(ctx, cutoff)
+	}
 	if err != nil {
 		return removed, err
 	}

@@ -20,14 +20,14 @@ func TestSearches(t *testing.T) {
 		"walks, gathers": {few: 2, farthest: 2, batch: 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			storetest.RunInventory(t, func(t *testing.T) store.Store {
+			storetest.RunGroups(t, func(t *testing.T) store.Store {
 				s, err := open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "chancery.db"), Readers: 2}, limits)
 				if err != nil {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { _ = s.Close() })
 				return s
-			})
+			}, "inventory")
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"testing"
 	"time"
 
 	"pgregory.net/rapid"
@@ -12,17 +11,6 @@ import (
 	"chancery/internal/identifier"
 	"chancery/internal/store"
 )
-
-// RunInventory runs only the tests of the inventory, for stores that look for
-// certificates in other ways than usual.
-func RunInventory(t *testing.T, open func(t *testing.T) store.Store) {
-	for name, test := range inventoryTests() {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(newSuite(t, open(t)))
-		})
-	}
-}
 
 func inventoryTests() map[string]func(*suite) {
 	return map[string]func(*suite){"answers what a plain list does": func(s *suite) {

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,7 +23,11 @@ import (
 
 // Run runs the suite. open makes an empty store that judges expiry by the real
 // clock, and that is closed by the test's cleanup.
-func Run(t *testing.T, open func(t *testing.T) store.Store) {
+func Run(t *testing.T, open func(t *testing.T) store.Store) { RunGroups(t, open) }
+
+// RunGroups runs some groups of the suite, all when none is named, for stores
+// that keep things in other ways than usual.
+func RunGroups(t *testing.T, open func(t *testing.T) store.Store, names ...string) {
 	for _, group := range []struct {
 		name  string
 		tests map[string]func(*suite)
@@ -47,6 +52,9 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"model", modelTests()},
 		{"whole", wholeTests()},
 	} {
+		if len(names) > 0 && !slices.Contains(names, group.name) {
+			continue
+		}
 		t.Run(group.name, func(t *testing.T) {
 			for name, test := range group.tests {
 				t.Run(name, func(t *testing.T) {

@@ -49,3 +49,10 @@ CREATE TABLE nodes (
     seen    bigint NOT NULL, -- by the server's clock
     details text   NOT NULL
 );
+
+-- What ranges of serials have partitions of their own: none where the
+-- certificates are in one table. Each is 5 octets with which serials begin.
+CREATE TABLE certificate_ranges (
+    low  bytea NOT NULL PRIMARY KEY,
+    high bytea NOT NULL
+);
