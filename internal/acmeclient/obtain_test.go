@@ -137,7 +137,7 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		"wildcard":         {func(r *Record) { r.Names = []string{"*.corp.example"} }, "--dns-exec", ""},
 		"address by DNS":   {func(r *Record) { r.Names, r.Method = []string{"127.0.0.1"}, Method{DNSExec: "true"} }, "--http or --tls", ""},
 		"command fails":    {func(r *Record) { r.Method = Method{DNSExec: "echo no zone; false"} }, "exit status 1: no zone", ""},
-		"no name":          {func(r *Record) { r.Names = []string{"a_b"} }, `"a_b" is no name`, ""},
+		"no name":          {func(r *Record) { r.Names = []string{"a b"} }, `"a b" is no name`, ""},
 		"EAB":              {func(r *Record) { *r = binding.record("www.corp.example") }, "externalAccountRequired", "--eab-kid"},
 		"terms of service": {func(r *Record) { *r = terms.record("www.corp.example") }, "https://corp.example/terms", "--accept-terms"},
 		"no key":           {func(r *Record) { r.Key = "/nowhere/key.pem" }, "no such file", "without --key"},

@@ -122,7 +122,8 @@ func (r Record) encode() ([]byte, error) {
 func (r Record) identifiers() ([]identifier.Identifier, error) { return ParseNames(r.Names) }
 
 // ParseNames reads names as a person writes them, each once: a DNS name, an
-// address, uri:… or email:…. Names outside ASCII are encoded (RFC 5891).
+// address, uri:… or email:…. Names outside ASCII are encoded (RFC 5891). Whether
+// underscores are allowed is for the server to say.
 func ParseNames(texts []string) ([]identifier.Identifier, error) {
 	var names []identifier.Identifier
 	for _, text := range texts {
@@ -138,16 +139,11 @@ func ParseNames(texts []string) ([]identifier.Identifier, error) {
 }
 
 func parseName(text string) (identifier.Identifier, error) {
-	for _, typ := range []identifier.Type{identifier.URI, identifier.Email} {
-		if value, found := strings.CutPrefix(text, string(typ)+":"); found {
-			return identifier.Parse(typ, value)
-		}
-	}
 	encoded, err := idna.Lookup.ToASCII(text)
 	if err != nil || isASCII(text) {
 		encoded = text
 	}
-	return identifier.Guess(encoded)
+	return identifier.ParseText(encoded)
 }
 
 // FormatNames is the reverse of ParseNames.

@@ -77,3 +77,20 @@ func TestReadPassword(t *testing.T) {
 		}
 	}
 }
+
+func TestParseNames(t *testing.T) {
+	for text, want := range map[string]string{
+		"a_b.corp": "a_b.corp", "_srv.corp.": "_srv.corp", "Bücher.corp": "xn--bcher-kva.corp", "10.0.0.1": "10.0.0.1", "[2001:DB8::1]": "2001:db8::1",
+		"uri:spiffe://corp/a": "uri:spiffe://corp/a", "email:a@corp": "email:a@corp", "dns:a.corp": "a.corp",
+	} {
+		names, err := ParseNames([]string{text, text})
+		if err != nil || strings.Join(FormatNames(names), " ") != want {
+			t.Errorf("%q: %v, %v", text, names, err)
+		}
+	}
+	for text, says := range map[string]string{"a b": "' '", "10.0.0": "write an address in full", "dns:10.0.0.1": "without a type", "": "empty"} {
+		if _, err := ParseNames([]string{text}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -33,6 +33,9 @@ func Types() []Type { return []Type{DNS, IP, Email, URI} }
 // ErrUnsupported is wrapped by Parse's error for a type it does not know.
 var ErrUnsupported = errors.New("unsupported identifier type")
 
+// errAddress is wrapped by the error about a DNS name that looks like an address.
+var errAddress = errors.New("the name reads as an IP address")
+
 // Identifier is a name in its normal form. Values made by Parse can be
 // compared with == and used as map keys.
 type Identifier struct {
@@ -90,6 +93,14 @@ func Guess(text string) (Identifier, error) {
 // email:a@corp.example and uri:spiffe://corp.example/a, or an address or a DNS
 // name, which may have underscores, as such.
 func ParseText(text string) (Identifier, error) {
+	id, err := parseText(text)
+	if errors.Is(err, errAddress) {
+		err = fmt.Errorf("%w, and is none as it stands; write an address in full and without a type, as in 10.0.0.1", errAddress)
+	}
+	return id, err
+}
+
+func parseText(text string) (Identifier, error) {
 	for _, typ := range Types() {
 		if value, found := strings.CutPrefix(text, string(typ)+":"); found {
 			return ParseLoose(typ, value)
@@ -98,7 +109,7 @@ func ParseText(text string) (Identifier, error) {
 	if id, err := Guess(text); err == nil {
 		return id, nil
 	}
-	return ParseLoose(DNS, text)
+	return ParseLoose(DNS, strings.TrimSuffix(text, "."))
 }
 
 // String is TYPE:VALUE.
@@ -167,7 +178,7 @@ func parseDNS(value string) (string, error) {
 		}
 	}
 	if last := labels[len(labels)-1]; isNumeric(last) {
-		return "", errors.New("the name reads as an IP address; use an identifier of type \"ip\"")
+		return "", fmt.Errorf("%w; use an identifier of type \"ip\"", errAddress)
 	}
 	return name, nil
 }
