@@ -1,6 +1,7 @@
 package acmeclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -25,11 +26,14 @@ type Daemon struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 	Rand    io.Reader
+	Pause   time.Duration // before a command that has failed is run again, twice as long each time; 0 for 10 s
 }
 
 const (
 	rescan     = time.Minute // between two looks for folders
 	concurrent = 4           // renewals and questions at a time
+	pauseFirst = 10 * time.Second
+	pauseMost  = time.Hour
 )
 
 // Run works until ctx is done, and returns when all is at rest.
@@ -87,7 +91,9 @@ func (d *Daemon) look(ctx context.Context, kept map[string]context.CancelFunc) [
 func (d *Daemon) keep(ctx context.Context, dir string, slots chan struct{}) {
 	log := d.Log.With("dir", dir)
 	log.InfoContext(ctx, "keeping")
-	loop := &renewal.Loop{Subject: &keptFolder{d, dir, slots, log}, Log: log, Now: d.Now, Rand: d.Rand}
+	kept := &keptFolder{Daemon: d, dir: dir, slots: slots, log: log, silence: func() {}}
+	defer kept.quiet()
+	loop := &renewal.Loop{Subject: kept, Log: log, Now: d.Now, Rand: d.Rand}
 	loop.Run(ctx)
 }
 
@@ -97,6 +103,9 @@ type keptFolder struct {
 	dir   string
 	slots chan struct{}
 	log   *slog.Logger
+
+	telling sync.WaitGroup     // has who runs a command again that has failed
+	silence context.CancelFunc // ends that
 }
 
 // Certificate reads the folder anew: somebody else may have renewed it.
@@ -126,7 +135,15 @@ func (f *keptFolder) Window(ctx context.Context, c *x509.Certificate) (window re
 	if errors.Is(err, errNoWindow) {
 		return renewal.Default(c), nil
 	}
-	return window, err
+	return window, passing(err)
+}
+
+// passing marks the error about a folder that another process has just now.
+func passing(err error) error {
+	if errors.Is(err, folder.ErrBusy) {
+		return &renewal.Passing{Err: err}
+	}
+	return err
 }
 
 // Renew implements renewal.Subject.
@@ -137,7 +154,7 @@ func (f *keptFolder) Renew(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return passing(err)
 	}
 	leaf := result.Chain[0]
 	f.log.InfoContext(ctx, "renewed", "serial", fmt.Sprintf("%040x", leaf.SerialNumber), "not_after", leaf.NotAfter.UTC().Format(time.RFC3339))
@@ -145,15 +162,54 @@ func (f *keptFolder) Renew(ctx context.Context) error {
 	return nil
 }
 
-// announce runs the command, and says so when it fails: the certificate is
-// renewed all the same.
+// announce runs the command and, when it fails, runs it again and again until
+// it works or the next certificate is there: the certificate is renewed all the
+// same.
 func (f *keptFolder) announce(ctx context.Context) {
+	f.quiet()
+	ctx, f.silence = context.WithCancel(ctx)
+	pause := cmp.Or(f.Pause, pauseFirst)
+	if f.tell(ctx, pause) {
+		return
+	}
+	f.telling.Go(func() {
+		for wait(ctx, pause) {
+			pause = min(2*pause, pauseMost)
+			if f.tell(ctx, pause) {
+				f.log.InfoContext(ctx, "who uses the certificate was told at last")
+				return
+			}
+		}
+	})
+}
+
+// quiet ends what announce has begun.
+func (f *keptFolder) quiet() {
+	f.silence()
+	f.telling.Wait()
+}
+
+// tell runs the command once, and reports whether that went well.
+func (f *keptFolder) tell(ctx context.Context, pause time.Duration) bool {
 	command, err := ExecOf(f.dir, f.Exec)
 	if err == nil {
 		err = RunExec(ctx, command, f.dir)
 	}
 	if err != nil {
-		f.log.ErrorContext(ctx, "the certificate is renewed, but who uses it was not told", "error", err)
+		f.log.ErrorContext(ctx, "the certificate is renewed, but who uses it was not told", "error", err, "again_in", pause.String())
+	}
+	return err == nil
+}
+
+// wait is false when ctx ends before the time has passed.
+func wait(ctx context.Context, length time.Duration) bool {
+	timer := time.NewTimer(length)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 

@@ -21,6 +21,21 @@ type Subject interface {
 	Renew(context.Context) error
 }
 
+// Passing is an error that ends by itself within moments, as when another
+// process works on the certificate. What it has kept from being done is tried
+// again within a minute.
+type Passing struct{ Err error }
+
+func (p *Passing) Error() string { return p.Err.Error() }
+
+// Unwrap returns the cause.
+func (p *Passing) Unwrap() error { return p.Err }
+
+func isPassing(err error) bool {
+	_, ok := errors.AsType[*Passing](err)
+	return ok
+}
+
 // The bounds of waiting.
 const (
 	askUsually = 6 * time.Hour // when the server does not say when to ask again
@@ -40,6 +55,7 @@ type Loop struct {
 	window Window    // that picked is of
 	picked time.Time // when to renew
 	failed int       // renewals in a row
+	silent int       // questions in a row that were not answered
 }
 
 // Run renews when it is time, until ctx is done.
@@ -109,7 +125,17 @@ func (l *Loop) plan(ctx context.Context, certificate *x509.Certificate) time.Dur
 		l.Log.InfoContext(ctx, "planned", attrs...)
 	}
 	l.window = window
-	return min(cmp.Or(window.RetryAfter, askUsually), askRarely)
+	ask := min(cmp.Or(window.RetryAfter, askUsually), askRarely)
+	switch {
+	case err == nil:
+		l.silent = 0
+	case isPassing(err):
+		return 0
+	default: // RFC 9773 §4.3.3
+		ask = min(ask, pauseMost<<min(l.silent, 10))
+		l.silent++
+	}
+	return ask
 }
 
 // renew renews, and returns how long to wait before anything else.
@@ -126,7 +152,11 @@ func (l *Loop) renew(ctx context.Context, lifetime time.Duration) time.Duration 
 	most := min(max(lifetime/20, pause), retryMost)
 	wait := min(pause<<min(l.failed, 12), most)
 	wait += time.Duration(fraction(l.Rand) * float64(wait) / 4)
-	l.failed++
+	if isPassing(err) {
+		wait = pause
+	} else {
+		l.failed++
+	}
 	var limited interface{ RetryAfter() time.Duration }
 	if errors.As(err, &limited) {
 		wait = max(wait, min(limited.RetryAfter(), askRarely))

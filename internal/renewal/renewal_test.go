@@ -188,6 +188,35 @@ func TestTriesAgainWithPauses(t *testing.T) {
 	}
 }
 
+// What somebody else is in the way of is tried again within a minute, however
+// often; a server that doesn't answer is asked less and less often.
+func TestAsksAgain(t *testing.T) {
+	busy, down := &Passing{errors.New("busy")}, errors.New("down")
+	for name, test := range map[string]struct {
+		err         error
+		least, most int // questions in an hour
+	}{
+		"busy": {busy, 60, 62},
+		"down": {down, 5, 7},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &subject{lifetime: 90 * day, window: func(*x509.Certificate) (Window, error) { return Window{}, test.err }}
+			s.issue()
+			keep(t, s, time.Hour)
+			if s.asked < test.least || s.asked > test.most {
+				t.Errorf("%s: asked %d times", name, s.asked)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := &subject{lifetime: 90 * day, fail: func() error { return busy }}
+		keep(t, s, time.Hour) // there is none yet
+		if n := len(s.renewed); n < 55 || n > 62 {
+			t.Errorf("tried %d times", n)
+		}
+	})
+}
+
 func TestRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &subject{lifetime: time.Hour}
