@@ -157,6 +157,7 @@ func encodeCSR(csr *x509.CertificateRequest) string {
 // Revocation says which certificate is to be revoked, why, and who asks.
 type Revocation struct {
 	Certificate *x509.Certificate
+	Serial      string        // its serial number in hexadecimal, instead of Certificate, with a Token
 	Reason      string        // by its name in RFC 5280 §5.3.1; "" for unspecified
 	Key         crypto.Signer // the certificate's own, with which it revokes itself; or
 	Token       string        // one of the provisioner that the certificate was issued for, with all its names
@@ -166,12 +167,14 @@ type Revocation struct {
 // Revoke revokes a certificate.
 func (c *Client) Revoke(ctx context.Context, r Revocation) error {
 	const op = "revoke the certificate"
-	if r.Certificate == nil || (r.Key == nil) == (r.Token == "") {
-		return &Error{op, errors.New("a certificate and either its key or a token are needed")}
+	if (r.Certificate == nil) == (r.Serial == "") || (r.Key == nil) == (r.Token == "") || r.Key != nil && r.Certificate == nil {
+		return &Error{op, errors.New("a certificate and its key are needed, or a token and a certificate or its serial number")}
 	}
-	sent := call{op: op, method: http.MethodPost, path: "/api/v1/revoke", body: revocation{
-		Certificate: string((&Certificate{Chain: []*x509.Certificate{r.Certificate}}).PEM()), Reason: r.Reason, Token: r.Token, Provisioner: r.Provisioner,
-	}}
+	body := revocation{Serial: r.Serial, Reason: r.Reason, Token: r.Token, Provisioner: r.Provisioner}
+	if r.Certificate != nil {
+		body.Certificate = string((&Certificate{Chain: []*x509.Certificate{r.Certificate}}).PEM())
+	}
+	sent := call{op: op, method: http.MethodPost, path: "/api/v1/revoke", body: body}
 	if r.Key != nil {
 		sent.certificate = (&Certificate{Chain: []*x509.Certificate{r.Certificate}, Key: r.Key}).TLS()
 	}

@@ -60,9 +60,10 @@ func (p *proof) check() error {
 			given++
 		}
 	}
+	if err := checkToken(p.flags, p.token); err != nil {
+		return err
+	}
 	switch {
-	case p.flags.Changed("token") && strings.TrimSpace(p.token) == "":
-		return usagef("--token is empty; did the command that makes it fail?")
 	case given > 1:
 		return usagef("--token, --oidc, --k8s, --x5c, --aws, --gcp and --azure exclude each other")
 	case p.x5c == "" && p.x5cKey != "":
@@ -79,10 +80,8 @@ func (p *proof) check() error {
 // there are none.
 func (p *proof) get(ctx context.Context, a *app, e *endpoint, names []string) (string, error) {
 	switch {
-	case p.token == "-":
-		return acmeclient.ReadToken(a.In)
 	case p.token != "":
-		return strings.TrimSpace(p.token), nil
+		return a.givenToken(p.token)
 	case p.oidc:
 		return p.login.token(ctx, a, e.doorURL(), e.root, p.provisioner)
 	case p.usesK8s():
@@ -99,6 +98,22 @@ func (p *proof) get(ctx context.Context, a *app, e *endpoint, names []string) (s
 	default:
 		return p.byCertificate(ctx, e, names)
 	}
+}
+
+// givenToken is a token as --token has it.
+func (a *app) givenToken(text string) (string, error) {
+	if text == "-" {
+		return acmeclient.ReadToken(a.In)
+	}
+	return strings.TrimSpace(text), nil
+}
+
+// checkToken refuses a --token that says nothing.
+func checkToken(flags *pflag.FlagSet, text string) error {
+	if flags.Changed("token") && strings.TrimSpace(text) == "" {
+		return usagef("--token is empty; did the command that makes it fail?")
+	}
+	return nil
 }
 
 func (p *proof) k8sTokenFile() string { return cmp.Or(p.k8sToken, serviceAccountToken) }
