@@ -47,6 +47,9 @@ const maxSubject = 255
 type Provisioner struct {
 	Name string
 	Spec Spec
+	// Created is when it was made beside the configuration; zero for one that is
+	// in there. What was issued before was issued for another of the same name.
+	Created time.Time
 
 	verifier Verifier
 	names    []nameMaker
@@ -78,6 +81,10 @@ func (p *Provisioner) Verify(ctx context.Context, token string) (Identity, error
 	}
 	return identity, nil
 }
+
+// Issued reports whether a certificate that was issued for a provisioner of
+// this name, at that time, was issued for this one.
+func (p *Provisioner) Issued(at time.Time) bool { return !at.Before(p.Created) }
 
 // isUnseen reports whether a character could make a record read as another:
 // control characters, and those that turn or hide text.

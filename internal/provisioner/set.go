@@ -25,7 +25,7 @@ func NewSet(list []*Provisioner, former *Set) *Set {
 	s := &Set{make(map[string]*Provisioner, len(list))}
 	for _, p := range list {
 		if former != nil {
-			if old := former.byName[p.Name]; old != nil && old.inputs == p.inputs {
+			if old := former.byName[p.Name]; old != nil && old.inputs == p.inputs && old.Created.Equal(p.Created) {
 				p = old
 			}
 		}

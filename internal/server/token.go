@@ -116,6 +116,7 @@ func (s *Server) loadProvisioners(ctx context.Context, c *config.Config, former 
 			s.log.ErrorContext(ctx, "couldn't use a stored provisioner; its tokens are refused", "name", record.Name, "error", err)
 			continue
 		}
+		made.Created = record.Created
 		list = append(list, made)
 	}
 	return provisioner.NewSet(list, former), nil

@@ -66,7 +66,7 @@ func (d *Door) renewer(old *store.Certificate) (by *provisioner.Provisioner, sub
 	}
 	by = d.config.Load().Provisioners.Get(name)
 	switch {
-	case by == nil:
+	case by == nil || !by.Issued(old.Issued):
 		return nil, "", newProblem(unauthorized, fmt.Sprintf("the provisioner %s that the certificate was issued for is no more; get a token from another", name))
 	case by.Spec.NoRenewal:
 		return nil, "", newProblem(unauthorized, fmt.Sprintf("certificates of the provisioner %s are not renewed by themselves; get a new token", name))

@@ -68,7 +68,8 @@ func TestWhoCannotRenew(t *testing.T) {
 
 	refused(issueBeside(t, ca, stranger), stranger, "is not in the inventory")
 
-	check(t, ca.Store().Revoke(t.Context(), keyOf(leaf), store.Revocation{At: time.Now()}))
+	_, err := operator(t, ca).RevokeCertificate(t.Context(), leaf.SerialNumber.Text(16), "superseded")
+	check(t, err)
 	refused(leaf, key, "is revoked")
 	leaf, key = get(t, ca, once, "once", "tls-mutual", "a.corp")
 	refused(leaf, key, "are not renewed by themselves")

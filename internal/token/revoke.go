@@ -97,7 +97,7 @@ func (d *Door) certificateByToken(ctx context.Context, wanted *RevokeRequest) (*
 		return nil, "", err
 	}
 	name, _, ok := requesterOf(found)
-	if !ok || name != by.Name {
+	if !ok || name != by.Name || !by.Issued(found.Issued) {
 		return nil, "", newProblem(unauthorized, fmt.Sprintf("the certificate was not issued for the provisioner %s", by.Name))
 	}
 	for _, id := range found.Identifiers {

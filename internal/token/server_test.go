@@ -2,6 +2,7 @@ package token_test
 
 import (
 	"bytes"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -90,6 +91,37 @@ func TestStoredProvisioners(t *testing.T) {
 	if _, err := op.RemoveProvisioner(t.Context(), "made"); err == nil || !strings.Contains(err.Error(), "there is no provisioner") {
 		t.Errorf("removed twice: %v", err)
 	}
+}
+
+// TestProvisionerMadeAgain makes a provisioner under the name of one that is
+// removed: what was issued for that is not this one's.
+func TestProvisionerMadeAgain(t *testing.T) {
+	t.Parallel()
+	made := newSigner(t)
+	ca := servertest.Start(t)
+	op := operator(t, ca)
+	create := func() {
+		t.Helper()
+		_, err := op.CreateProvisioner(t.Context(), admin.NewProvisioner{Name: "made", Spec: provisioner.Spec{Type: "jwk", Keys: []string{made.public(t)}}})
+		check(t, err)
+	}
+	create()
+	leaf, key := get(t, ca, made, "made", "tls-mutual", "a.corp")
+	renew := func(leaf *x509.Certificate, key *ecdsa.PrivateKey) answer {
+		t.Helper()
+		return call(t, holding(t, ca, leaf, key), http.MethodPost, ca.BaseURL+"/api/v1/renew", token.RenewRequest{CSR: newCSR(t, key)})
+	}
+	renew(leaf, key).issued(t)
+	_, err := op.RemoveProvisioner(t.Context(), "made")
+	check(t, err)
+	create()
+	renew(leaf, key).refused(t, http.StatusForbidden, "unauthorized", "the provisioner made that the certificate was issued for is no more")
+	revocation := token.RevokeRequest{Serial: leaf.SerialNumber.Text(16), Token: made.token(t, claimsFor(ca, "made", "a.corp"))}
+	call(t, ca.HTTP, http.MethodPost, ca.BaseURL+"/api/v1/revoke", revocation).refused(t, http.StatusForbidden, "unauthorized", "was not issued for the provisioner made")
+	next, nextKey := get(t, ca, made, "made", "tls-mutual", "a.corp")
+	ca.Restart()
+	renew(next, nextKey).issued(t)
+	renew(leaf, key).refused(t, http.StatusForbidden, "unauthorized", "is no more")
 }
 
 // TestProvisionersShareNames refuses a configuration that takes the name of one
