@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"chancery/internal/archive"
+	"chancery/internal/cluster"
 	"chancery/internal/failure"
 	"chancery/internal/limits"
 	"chancery/internal/observe"
@@ -47,6 +48,9 @@ type Deps struct {
 	Reload func(ctx context.Context) (Reloaded, error)
 	// Status says how the server does.
 	Status func(ctx context.Context) Status
+	// Cluster asks about the nodes that share the store; nil when it is not
+	// shared.
+	Cluster func(ctx context.Context) (cluster.Status, error)
 	// AccountClosed is called when an operator has closed an account; may be nil.
 	AccountClosed func(id string)
 	// GrantChanged is called when a binding key was changed or revoked; may be nil.
@@ -217,6 +221,14 @@ func hinted(err error, hint string) error {
 }
 
 func (a *api) status(r *http.Request) (any, error) { return a.Status(r.Context()), nil }
+
+func (a *api) cluster(r *http.Request) (any, error) {
+	if a.Cluster == nil {
+		return cluster.Status{Store: cluster.Embedded, Nodes: []cluster.Node{}, Leases: []cluster.Lease{}, Warnings: []string{}}, nil
+	}
+	status, err := a.Cluster(r.Context())
+	return status, failure.Wrap("look at the nodes", err)
+}
 
 func (a *api) reload(r *http.Request) (any, error) {
 	if a.Reload == nil {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"chancery/internal/cluster"
 	"chancery/internal/inventory"
 )
 
@@ -183,6 +184,11 @@ func (c *Client) RevokeBinding(ctx context.Context, kid string) (Binding, error)
 // Status says how the server does.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	return call[Status](ctx, c, http.MethodGet, "/status", nil)
+}
+
+// Cluster asks about the nodes that share the database.
+func (c *Client) Cluster(ctx context.Context) (cluster.Status, error) {
+	return call[cluster.Status](ctx, c, http.MethodGet, "/cluster", nil)
 }
 
 // Reload has the server read its configuration again.

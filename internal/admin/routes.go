@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"chancery/internal/cluster"
 	"chancery/internal/inventory"
 	"chancery/internal/openapi"
 )
@@ -171,6 +172,8 @@ func (a *api) serverRoutes() []route {
 	return []route{
 		get("/status", Viewer, "Say how the server does",
 			nil, Status{}, endpoint(a.status)),
+		get("/cluster", Viewer, "Show the nodes that share the database, their jobs, and what is wrong with them",
+			nil, cluster.Status{}, endpoint(a.cluster)),
 		post("/reload", Admin, "Read the configuration again",
 			nil, Reloaded{}, endpoint(a.reload)).also(http.StatusBadRequest),
 		get("/backup", Admin, "Send a backup of the whole CA, with its keys",

@@ -102,7 +102,7 @@ func newRoot(a *app) *cobra.Command {
 		newRestore(a), newVersion(a), newCertCommand(a), newToken(a), newCSR(a), newTrust(a), newBench(a),
 	)
 	root.AddCommand(a.reaching(
-		newCerts(a), newServices(a), newIncident(a), newOrders(a), newAccounts(a), newEAB(a), newPolicy(a), newLimits(a),
+		newCerts(a), newServices(a), newIncident(a), newOrders(a), newAccounts(a), newEAB(a), newPolicy(a), newLimits(a), newCluster(a),
 		newProvisioner(a), newAdmin(a), newReload(a), newBackup(a),
 	)...)
 	return root

@@ -102,6 +102,9 @@ func (s *Server) loadIssuers(ctx context.Context, c *config.Config) (*issuers, e
 			return nil, fmt.Errorf("couldn't register the issuer: %w", err)
 		}
 	}
+	if s.shared != nil {
+		return loaded, s.addKnown(ctx, loaded)
+	}
 	return loaded, nil
 }
 
@@ -165,6 +168,7 @@ func (s *Server) closeHelpers() error {
 // useIssuers puts issuers in force.
 func (s *Server) useIssuers(loaded *issuers) {
 	s.issuers.Store(loaded)
+	s.setJobs(loaded)
 	for name, local := range loaded.current {
 		label := "intermediate"
 		if name != hierarchy.DefaultIssuer {

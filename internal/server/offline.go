@@ -97,6 +97,7 @@ func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlo
 		Backup:       database.Backup,
 		Files:        func() ([]archive.Source, error) { return archive.Collect(c) },
 		Dir:          c.Dir,
+		Cluster:      clusterOf(database),
 		Status:       func(context.Context) admin.Status { return admin.Status{Reason: "no server runs"} },
 		Auditor:      observe.NewAuditor(audit),
 		Provisioners: provisionerDeps(func() *config.Config { return c }, nil),

@@ -148,7 +148,9 @@ func TestTidyCutoff(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := tidyCutoff(c.Retention, now)
-	if want := (store.TidyCutoff{Orders: now.AddDate(0, 0, -1), Authorizations: now.AddDate(0, 0, -2), Tokens: now.Add(-time.Hour)}); got != want {
+	if want := (store.TidyCutoff{
+		Orders: now.AddDate(0, 0, -1), Authorizations: now.AddDate(0, 0, -2), Tokens: now.Add(-time.Hour), Nonces: now.Add(-2 * time.Hour), Limits: now,
+	}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -30,6 +30,7 @@ func (s *Server) adminDeps() admin.Deps {
 		Dir:              s.options.Config.Dir,
 		Reload:           s.Reload,
 		Status:           s.status,
+		Cluster:          clusterOf(s.database),
 		AccountClosed:    s.door.ForgetAccount,
 		GrantChanged:     s.grants.Forget,
 		IncidentsChanged: s.incidents.Forget,

@@ -29,6 +29,7 @@ func (s *Server) openLists(context.Context) error {
 		Store:     s.store,
 		Issuers:   s.issuers.Load().signers(),
 		Settings:  s.revocationSettings(s.config),
+		Lease:     listLease{s},
 		Now:       s.now,
 		Jitter:    rand.Float64,
 		Log:       s.log,

@@ -20,6 +20,7 @@ import (
 	"chancery/internal/acme"
 	"chancery/internal/admin"
 	"chancery/internal/ca"
+	"chancery/internal/cluster"
 	"chancery/internal/config"
 	"chancery/internal/grant"
 	"chancery/internal/incident"
@@ -51,7 +52,8 @@ type Server struct {
 	auditor   *observe.Auditor
 	metrics   *observe.Metrics
 	database  database
-	store     store.Store // database, with its steps measured
+	shared    store.Shared // database, when other nodes use it, too; else nil
+	store     store.Store  // database, with its steps measured
 	root      *x509.Certificate
 	issuers   atomic.Pointer[issuers]
 	linter    *lint.Linter
@@ -67,6 +69,8 @@ type Server struct {
 	responder *revocation.Responder
 	rootList  atomic.Pointer[revocation.Document] // nil when there is none
 	listeners listeners
+	member    *cluster.Member    // nil without shared
+	nonces    *acme.SharedNonces // nil without shared
 
 	validating atomic.Int64 // validations under way
 	started    time.Time
@@ -92,7 +96,7 @@ func Open(ctx context.Context, options Options) (_ *Server, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		s.openStore, s.loadHierarchy, s.listen, s.openLists, s.openAuthority, s.openResponder, s.openDoor, s.openTokenDoor, s.openOwnCertificate, s.addHandlers,
+		s.openStore, s.loadHierarchy, s.listen, s.openLists, s.openAuthority, s.openResponder, s.openDoor, s.openTokenDoor, s.openOwnCertificate, s.openMember, s.addHandlers,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -131,9 +135,14 @@ func (s *Server) Root() *x509.Certificate { return s.root }
 func (s *Server) Serve(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
-	var work errgroup.Group
-	for _, run := range []func(context.Context) error{s.authority.Run, s.door.Run, s.own.run, s.tidy, s.lists.Run} {
+	var work, member errgroup.Group
+	for _, run := range s.work() {
 		work.Go(func() error { return run(background) })
+	}
+	membership, leave := context.WithCancel(context.WithoutCancel(ctx)) // outlasts the work, which is done under leases
+	defer leave()
+	if s.member != nil {
+		member.Go(func() error { return s.member.Run(membership) })
 	}
 
 	failed := s.listeners.serve()
@@ -145,7 +154,18 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	err = errors.Join(err, s.listeners.shutdown(s.Config().ShutdownTimeout.Std()))
 	stopBackground()
-	return errors.Join(err, work.Wait(), s.Close())
+	err = errors.Join(err, work.Wait())
+	leave()
+	return errors.Join(err, member.Wait(), s.Close())
+}
+
+// work is what goes on in the background.
+func (s *Server) work() []func(context.Context) error {
+	work := []func(context.Context) error{s.authority.Run, s.door.Run, s.own.run, s.tidy, s.lists.Run}
+	if s.nonces != nil {
+		work = append(work, s.nonces.Run)
+	}
+	return work
 }
 
 // status answers the administrative API.

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"chancery/internal/acme"
 	"chancery/internal/config"
 	"chancery/internal/store"
 )
@@ -18,6 +20,7 @@ const (
 )
 
 // tidy removes what has been kept long enough, now and then, until ctx is done.
+// One node does it for all.
 func (s *Server) tidy(ctx context.Context) error {
 	ticker := time.NewTicker(tidyEvery)
 	defer ticker.Stop()
@@ -32,11 +35,16 @@ func (s *Server) tidy(ctx context.Context) error {
 }
 
 func (s *Server) tidyOnce(ctx context.Context) {
+	fence, held := s.held(jobTidy)
+	if !held {
+		return
+	}
 	cutoff := tidyCutoff(s.Config().Retention, s.now())
+	cutoff.Fence = fence
 	for total := 0; ctx.Err() == nil; {
 		removed, err := s.store.Tidy(ctx, cutoff, tidyBatch)
 		total += removed
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrFenced) {
 			s.log.Error("couldn't tidy the store; will try again", "error", err)
 		}
 		if err != nil || removed == 0 {
@@ -61,5 +69,7 @@ func tidyCutoff(keep config.Retention, now time.Time) store.TidyCutoff {
 		Authorizations: before(keep.Authorizations.Std()),
 		Certificates:   before(keep.Certificates.Std()),
 		Tokens:         now.Add(-tokenMargin),
+		Nonces:         now.Add(-2 * acme.NonceLifetime),
+		Limits:         now,
 	}
 }

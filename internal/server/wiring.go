@@ -16,12 +16,12 @@ import (
 	"chancery/internal/hierarchy"
 	"chancery/internal/incident"
 	"chancery/internal/keys"
-	"chancery/internal/limits"
 	"chancery/internal/lint"
 	"chancery/internal/observe"
 	"chancery/internal/policy"
 	"chancery/internal/profile"
 	"chancery/internal/revocation"
+	"chancery/internal/store"
 	"chancery/internal/store/sqlite"
 	"chancery/internal/validation"
 )
@@ -37,6 +37,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	s.onClose(s.database.Close)
+	s.shared, _ = s.database.(store.Shared)
 	s.store = revocation.Watch(observe.Store(s.database, s.metrics), s.revoked)
 	s.metrics.Queue("store", s.database.Queued)
 	return nil
@@ -67,7 +68,7 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 	s.grants = grant.NewBook(s.store)
 	s.policy = &policy.Policy{Constraints: s.permits, Grants: s.grants, Now: s.now}
 	s.policy.SetRules(s.config.Rules)
-	s.limits = limits.New(s.config.Rates, s.now)
+	s.limits = s.newLimits(s.config)
 	s.tellWarnings(ctx, s.config)
 	own, err := revocation.Profiles()
 	if err != nil {
@@ -92,7 +93,7 @@ func (s *Server) openAuthority(ctx context.Context) (err error) {
 		return err
 	}
 	leftOver := s.now()
-	if s.config.Store.URL == "" {
+	if s.shared == nil {
 		leftOver = leftOver.AddDate(100, 0, 0)
 	}
 	if _, err := s.authority.Settle(ctx, leftOver); err != nil {
@@ -130,8 +131,8 @@ func (s *Server) lintProfiles(c *config.Config, issuers *issuers) error {
 }
 
 // openDoor builds the ACME door.
-func (s *Server) openDoor(context.Context) error {
-	nonces, err := acme.NewMemoryNonces(rand.Reader, 0)
+func (s *Server) openDoor(ctx context.Context) error {
+	nonces, err := s.newNonces(ctx)
 	if err != nil {
 		return err
 	}
