@@ -175,6 +175,8 @@ const (
 
 	typeByteas = 1001 // bytea[]
 	typeInt8s  = 1016 // int8[]
+	typeTexts  = 1009 // text[]
+	typeBools  = 1000 // bool[]
 )
 
 // inBinary is the format of all arguments and results.
@@ -212,6 +214,18 @@ func bindOne(arg any) (value []byte, typ uint32, err error) {
 		return binary.BigEndian.AppendUint64(nil, uint64(form.Millis(arg))), typeInt8, nil
 	case [][]byte:
 		return array(typeBytea, arg), typeByteas, nil
+	case []string:
+		elements := make([][]byte, len(arg))
+		for i := range arg {
+			elements[i] = []byte(storable(arg[i]))
+		}
+		return array(typeText, elements), typeTexts, nil
+	case []bool:
+		elements := make([][]byte, len(arg))
+		for i := range arg {
+			elements[i], _, _ = bindOne(arg[i])
+		}
+		return array(typeBool, elements), typeBools, nil
 	case []int64:
 		elements := make([][]byte, len(arg))
 		for i := range arg {

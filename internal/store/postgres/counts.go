@@ -15,8 +15,9 @@ const (
 	// What is taken away is taken away by this process only, and the rows are
 	// changed in one order by all.
 	foldChanges = "WITH gone AS (DELETE FROM certificate_changes WHERE id IN (SELECT id FROM certificate_changes ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) " +
-		"RETURNING not_after, issuer_id, profile, good, revoked, abandoned), " +
-		"spans AS (SELECT 0 AS level, 0::bigint AS start, issuer_id, profile, good, revoked, abandoned FROM gone " +
+		"RETURNING not_after, issuer_id, profile, good, revoked, abandoned), " + addGone
+	// Adds rows called gone to the counts.
+	addGone = "spans AS (SELECT 0 AS level, 0::bigint AS start, issuer_id, profile, good, revoked, abandoned FROM gone " +
 		"UNION ALL SELECT 1, not_after / 65536 * 65536, issuer_id, profile, good, revoked, abandoned FROM gone " +
 		"UNION ALL SELECT 2, not_after / 33554432 * 33554432, issuer_id, profile, good, revoked, abandoned FROM gone) " +
 		"INSERT INTO certificate_counts (level, start, issuer_id, profile, good, revoked, abandoned) " +

@@ -44,8 +44,9 @@ type Options struct {
 	// Partition is the span of time whose certificates have a table of their own,
 	// 0 for one table: an hour at least. It can be chosen while there are no
 	// certificates yet; a database that is divided stays so.
-	Partition time.Duration
-	Deadline  time.Duration // how long a step is tried; 0 means 10 s
+	Partition    time.Duration
+	Deadline     time.Duration // how long a step is tried; 0 means 10 s
+	Transferring bool          // opens also a store that records are being moved into
 }
 
 // Store is the engine for clusters. Make one with Open.
@@ -84,6 +85,9 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	}
 	if err = s.migrate(ctx); err == nil {
 		err = errors.Join(s.divide(ctx), s.extendRanges(ctx))
+	}
+	if err == nil && !options.Transferring {
+		err = s.checkTransfer(ctx)
 	}
 	if err != nil {
 		s.pool.Close()

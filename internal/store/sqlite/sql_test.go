@@ -67,8 +67,8 @@ func text(constants map[string]ast.Expr, expr ast.Expr) string {
 var scans = []string{
 	"updatePartitionsStale",                                                                         // in a copy that nobody uses yet
 	"selectBindings", "selectIssuers", "selectProvisioners", "selectIncidents", "selectAdminTokens", // as many as an operator makes
-	"selectIntents",                                                                                                            // as many as are being signed
-	"updatePing", "selectBackfill", "updateBackfill", "deleteBackfill", "selectIndexed", "updateIndexed", "updateIndexedAtEnd", // one row
+	"selectIntents",                                                                                                                                                // as many as are being signed
+	"updatePing", "selectBackfill", "updateBackfill", "deleteBackfill", "selectIndexed", "updateIndexed", "updateIndexedAtEnd", "selectIdentity", "selectTransfer", // one row
 	"countTerm", "selectSearched", // an index of another kind
 }
 

@@ -29,6 +29,8 @@ type Options struct {
 	Now     func() time.Time // by which expiry is judged where a step is not told the time; nil is time.Now
 	Readers int              // how many can read at the same moment; 0 means 4
 	VFS     string           // the registered SQLite VFS to use; "" is the operating system's
+	// Transferring opens also a store that records are being moved into.
+	Transferring bool
 }
 
 // Store is the embedded engine. Make one with Open.
@@ -40,6 +42,8 @@ type Store struct {
 	recent  *recent
 	writer  *writer
 	readers *readers
+
+	transferring bool // as in Options
 }
 
 var _ store.Store = (*Store)(nil)
@@ -55,7 +59,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 }
 
 func open(ctx context.Context, options Options, limits limits) (*Store, error) {
-	s := &Store{path: options.Path, vfs: options.VFS, now: options.Now, limits: limits}
+	s := &Store{path: options.Path, vfs: options.VFS, now: options.Now, limits: limits, transferring: options.Transferring}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -128,7 +132,7 @@ func (s *Store) openWriter(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, prepare := range []func(*conn) error{checkVersion, checkFile, useLog, migrate, backfill} {
+	for _, prepare := range []func(*conn) error{checkVersion, checkFile, useLog, migrate, s.checkTransfer, backfill} {
 		if err := prepare(c); err != nil {
 			return nil, errors.Join(err, c.close())
 		}
