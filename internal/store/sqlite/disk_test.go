@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -18,10 +19,11 @@ type disk struct {
 	vfs.VFS
 	dir string
 
-	mu    sync.Mutex
-	files map[string]*image // guarded by mu; by path
-	fault fault             // guarded by mu
-	syncs int               // guarded by mu
+	mu     sync.Mutex
+	files  map[string]*image // guarded by mu; by path
+	fault  fault             // guarded by mu
+	writes int               // guarded by mu
+	syncs  int               // guarded by mu
 }
 
 // fault is what the disk answers; nil errors are for none.
@@ -68,10 +70,10 @@ func (d *disk) fail(f fault) {
 	d.fault = f
 }
 
-func (d *disk) countSyncs() int {
+func (d *disk) count() (writes, syncs int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.syncs
+	return d.writes, d.syncs
 }
 
 // cutPower writes what a loss of power now would leave into a new directory:
@@ -156,7 +158,13 @@ func (f *diskFile) WriteAt(p []byte, offset int64) (int, error) {
 	if err := f.disk.fault.write; err != nil {
 		return 0, err
 	}
-	f.image.pending = append(f.image.pending, change{offset, append(make([]byte, 0, len(p)), p...)})
+	f.disk.writes++
+	const sector = 4096 // a loss of power can be in the middle of a write
+	at := offset
+	for part := range slices.Chunk(p, sector) {
+		f.image.pending = append(f.image.pending, change{at, slices.Clone(part)})
+		at += int64(len(part))
+	}
 	return f.File.WriteAt(p, offset)
 }
 

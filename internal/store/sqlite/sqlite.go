@@ -77,6 +77,7 @@ func (s *Store) open(ctx context.Context, readers int) (err error) {
 	if err := createFile(s.path); err != nil {
 		return err
 	}
+	s.vfs = gather(s.vfs)
 	w, err := s.openWriter(ctx)
 	if err != nil {
 		return err
@@ -162,9 +163,7 @@ func (s *Store) connect(ctx context.Context, pragmas string) (*conn, error) {
 	if !filepath.IsAbs(s.path) {
 		name = url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(s.path)}).EscapedPath()}
 	}
-	if s.vfs != "" {
-		name.RawQuery = url.Values{"vfs": {s.vfs}}.Encode()
-	}
+	name.RawQuery = url.Values{"vfs": {s.vfs}}.Encode()
 	raw, err := sqlite3.OpenContext(ctx, name.String())
 	if err != nil {
 		return nil, err
