@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -229,6 +230,31 @@ func FuzzKeySet(f *testing.F) {
 			if !key.IsPublic() || !key.Valid() {
 				t.Errorf("%+v was taken", key)
 			}
+		}
+	})
+}
+
+// FuzzDiscovery has a provider publish anything about itself: keys are taken
+// only from where it may say that they are.
+func FuzzDiscovery(f *testing.F) {
+	var body []byte
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) }))
+	defer server.Close()
+	source := jsonSource{client: server.Client()}
+	f.Add([]byte(`{"issuer":"` + server.URL + `/","jwks_uri":"https://login.corp/keys"}`))
+	f.Add([]byte(`{"issuer":"` + server.URL + `","jwks_uri":"http://login.corp/keys"}`))
+	f.Add([]byte(`{"issuer":"` + server.URL + `","jwks_uri":"https://user@login.corp/keys"}`))
+	f.Add([]byte(`{"issuer":"` + server.URL + `","jwks_uri":"file:///etc/passwd"}`))
+	f.Add([]byte(`{"issuer":["` + server.URL + `"],"jwks_uri":{}}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, document []byte) {
+		body = document
+		address, err := source.discover(t.Context(), server.URL)
+		if err != nil {
+			return
+		}
+		if u, err := url.Parse(address); err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Hostname() != "127.0.0.1" && u.Hostname() != "::1" && u.Hostname() != "localhost" && !strings.HasPrefix(u.Hostname(), "127.") {
+			t.Errorf("%s leads to %q", document, address)
 		}
 	})
 }

@@ -3,9 +3,11 @@ package token_test
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -61,8 +63,13 @@ func newDoor(t testing.TB, road *nothing, s *signer) *token.Door {
 		ClientCertificate: func(*http.Request) (store.Certificate, error) {
 			return store.Certificate{}, failure.New(failure.Unauthorized, "none")
 		},
-		Reason: func(string) (int, error) { return 0, errors.New("none") },
-		Now:    time.Now, Auditor: observe.NewAuditor(nil), Annotate: func(context.Context, string, string) {},
+		Reason: func(text string) (int, error) {
+			if text == "" {
+				return 0, nil
+			}
+			return 0, errors.New("none")
+		},
+		Now: time.Now, Auditor: observe.NewAuditor(nil), Annotate: func(context.Context, string, string) {},
 	})
 }
 
@@ -98,6 +105,32 @@ func FuzzSign(f *testing.F) {
 			}
 			if _, err := json.Marshal(asked); err != nil {
 				t.Error(err)
+			}
+		}
+	})
+}
+
+// FuzzRequests sends anything to the other routes.
+func FuzzRequests(f *testing.F) {
+	s := newSigner(f)
+	der := newPKI(f).root.Raw
+	certificate := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	now := time.Now()
+	good := s.token(f, claims{"iss": "ci", "aud": "https://ca.corp", "sub": "x", "jti": "1", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "sans": "a.corp"})
+	f.Add(text(f, token.RevokeRequest{Certificate: certificate, Token: good}))
+	f.Add(text(f, token.RevokeRequest{Serial: "01:02", Certificate: certificate}))
+	f.Add(text(f, token.RevokeRequest{Serial: "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE", Token: good, Reason: "1"}))
+	f.Add(text(f, token.RenewRequest{CSR: "AAAA", NotAfter: now}))
+	door := newDoor(f, &nothing{}, s)
+	f.Fuzz(func(t *testing.T, body string) {
+		for path, statuses := range map[string][]int{
+			"POST /api/v1/renew": {400, 403, 413}, "POST /api/v1/revoke": {400, 403, 404, 413}, "GET /api/v1/renewal/" + url.PathEscape(body): {400, 404, 301, 307},
+		} {
+			method, path, _ := strings.Cut(path, " ")
+			recorded := httptest.NewRecorder()
+			door.Handler().ServeHTTP(recorded, httptest.NewRequestWithContext(t.Context(), method, "https://ca.corp"+path, strings.NewReader(body)))
+			if !slices.Contains(statuses, recorded.Code) {
+				t.Errorf("%s %q: answered %d: %s", method, path, recorded.Code, recorded.Body)
 			}
 		}
 	})
