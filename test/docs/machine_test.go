@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"bytes"
 	"bufio"
 	"context"
 	"errors"
@@ -151,7 +152,7 @@ func (m *machine) trust(t *testing.T) {
 func (m *machine) serve(t *testing.T) {
 	t.Helper()
 	ca := m.command(context.Background(), "exec chancery serve --dir /var/lib/chancery")
-	log := new(server)
+	log := new(bytes.Buffer)
 	ca.Stdout, ca.Stderr = log, log
 	if err := ca.Start(); err != nil {
 		t.Fatal(err)

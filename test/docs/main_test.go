@@ -11,9 +11,10 @@ package docs
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"chancery/internal/processtest"
 )
 
 func TestMain(m *testing.M) {
@@ -24,25 +25,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(run(m))
+	os.Exit(processtest.Main(m, func(path string) { bin = filepath.Dir(path) }))
 }
 
 // bin is the directory of the program under test, set once by TestMain.
 var bin string
-
-func run(m *testing.M) (code int) {
-	var err error
-	if bin, err = os.MkdirTemp("", "chancery-docs-"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(bin)
-
-	build := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-o", filepath.Join(bin, "chancery"), "chancery/cmd/chancery")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "couldn't build the program: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}

@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
@@ -14,20 +13,21 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"chancery/internal/processtest"
 )
 
 // place is a machine of the reader's: a directory to work in, a home, and
 // addresses that nobody else uses.
 type place struct {
 	dir     string
-	address string // loopback, without a port
-	server  *server
-	rootKey *ecdsa.PrivateKey // of the root elsewhere, once there is one
+	address string               // loopback, without a port
+	server  *processtest.Process // nil when there is none
+	rootKey *ecdsa.PrivateKey    // of the root elsewhere, once there is one
 }
 
 // places counts those made by this process.
@@ -77,62 +77,30 @@ func (p *place) output(t *testing.T, line string) string {
 	return output
 }
 
-// server is a command that runs until it is stopped.
-type server struct {
-	cmd   *exec.Cmd
-	ended chan struct{} // closed when err is set
-	err   error
-
-	mu      sync.Mutex
-	written bytes.Buffer // guarded by mu
-}
-
-func (s *server) Write(text []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.written.Write(text)
-}
-
-func (s *server) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.written.String()
-}
-
 // serve runs a line that serves, instead of the one before, until the place
-// answers at the address.
+// answers at the address, and returns what it has written then.
 func (p *place) serve(t *testing.T, line, address string) string {
 	t.Helper()
 	p.stop(t)
-	s := &server{cmd: p.command(context.Background(), line), ended: make(chan struct{})}
-	s.cmd.Stdout, s.cmd.Stderr = s, s
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
+	var err error
+	if p.server, err = processtest.Start(p.command(context.Background(), line)); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		s.err = s.cmd.Wait()
-		close(s.ended)
-	}()
-	p.server = s
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(30 * time.Second); ; {
-		if resp, err := client.Get("https://" + address + "/readyz"); err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return s.String()
-			}
+	if err := p.server.Await(line+" to answer at "+address, 30*time.Second, func() error {
+		resp, err := client.Get("https://" + address + "/readyz")
+		if err != nil {
+			return err
 		}
-		select {
-		case <-tick.C:
-		case <-s.ended:
-			t.Fatalf("%s: it ended: %v\n%s", line, s.err, s)
-		case <-deadline:
-			t.Fatalf("%s: it doesn't answer at %s\n%s", line, address, s)
+		_ = resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return errors.New(resp.Status)
 		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
+	return p.server.Output()
 }
 
 // stop stops what serves as Ctrl-C does; it must end well.
@@ -141,15 +109,10 @@ func (p *place) stop(t *testing.T) {
 	if p.server == nil {
 		return
 	}
-	s := p.server
-	p.server = nil
-	if err := s.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := p.server.End(syscall.SIGINT); err != nil {
 		t.Error(err)
 	}
-	<-s.ended
-	if s.err != nil {
-		t.Errorf("%v: %v\n%s", s.cmd, s.err, s)
-	}
+	p.server = nil
 }
 
 // freePort is a port that nobody listens on.

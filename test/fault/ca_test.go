@@ -3,25 +3,21 @@ package fault
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"chancery/internal/admin"
 	"chancery/internal/archive"
+	"chancery/internal/processtest"
 	"chancery/internal/store"
 	"chancery/internal/store/sqlite"
 )
@@ -29,22 +25,18 @@ import (
 // authority is a CA in a directory of its own, and the process that serves it,
 // when one does.
 type authority struct {
+	site
 	dir     string
-	base    string // https://HOST:PORT
-	roots   *x509.CertPool
-	process *process
+	program string   // the one that serves
+	set     []string // settings of this server alone
+	process *processtest.Process
 }
 
-// authorities counts those made by this process.
-var authorities atomic.Uint32
-
-// newAuthority creates a CA that finds the proofs of http-01 at the target. It
-// listens on a loopback address that no other test has, below the ports that
-// the system gives to connections, so that it can always come back to it.
+// newAuthority creates a CA that finds the proofs of http-01 at the target.
 func newAuthority(t *testing.T, proofs *target, settings ...string) *authority {
 	t.Helper()
-	address := fmt.Sprintf("127.%d.%d.1:9443", 10+os.Getpid()%200, 200+authorities.Add(1))
-	a := &authority{dir: filepath.Join(t.TempDir(), "ca"), base: "https://" + address, roots: x509.NewCertPool()}
+	address := newNetwork().host(1)
+	a := &authority{site: site{base: "https://" + address, roots: x509.NewCertPool()}, dir: filepath.Join(t.TempDir(), "ca"), program: chancery}
 	args := []string{"init", "--listen", address}
 	for _, setting := range append([]string{
 		"http_listen=", "validation.allow=127.0.0.0/8", fmt.Sprintf("validation.http_port=%d", proofs.port),
@@ -56,12 +48,17 @@ func newAuthority(t *testing.T, proofs *target, settings ...string) *authority {
 	if err != nil || !a.roots.AppendCertsFromPEM(root) {
 		t.Fatalf("the new CA has no root: %v", err)
 	}
+	a.endWith(t)
+	return a
+}
+
+// endWith has the server end with the test.
+func (a *authority) endWith(t *testing.T) {
 	t.Cleanup(func() {
 		if a.process != nil {
-			a.kill(t)
+			a.kill()
 		}
 	})
-	return a
 }
 
 // chancery runs a command on the CA and returns what it printed.
@@ -70,7 +67,7 @@ func (a *authority) chancery(t *testing.T, args ...string) []byte {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, chancery, append(args, "--dir", a.dir)...)
+	cmd := exec.CommandContext(ctx, a.program, append(args, "--dir", a.dir)...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("chancery %s: %v\n%s%s", strings.Join(args, " "), err, stdout.Bytes(), stderr.Bytes())
@@ -78,28 +75,17 @@ func (a *authority) chancery(t *testing.T, args ...string) []byte {
 	return stdout.Bytes()
 }
 
-// process is a server. err can be read when ended is closed.
-type process struct {
-	cmd   *exec.Cmd
-	log   *tail
-	ended chan struct{}
-	err   error
-}
-
 // launch starts the server and does not wait for it.
 func (a *authority) launch(t *testing.T) {
 	t.Helper()
-	p := &process{cmd: exec.Command(chancery, "serve", "--dir", a.dir), log: new(tail), ended: make(chan struct{})}
-	p.cmd.Stderr = p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := p.cmd.Start(); err != nil {
+	args := []string{"serve", "--dir", a.dir}
+	for _, setting := range a.set {
+		args = append(args, "--set", setting)
+	}
+	var err error
+	if a.process, err = processtest.Start(exec.Command(a.program, args...)); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.ended)
-	}()
-	a.process = p
 }
 
 // start starts the server and waits until it is ready.
@@ -109,60 +95,17 @@ func (a *authority) start(t *testing.T) {
 	a.await(t, "the server to be ready", a.ready)
 }
 
-// ready asks the server whether it is.
-func (a *authority) ready() error {
-	if status, body := a.get("/readyz"); status != http.StatusOK {
-		return fmt.Errorf("status %d: %s", status, body)
-	}
-	return nil
-}
-
-// get asks the server for a page; the status is 0 when it does not answer.
-func (a *authority) get(path string) (status int, body string) {
-	client := &http.Client{
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.roots}, DisableKeepAlives: true},
-		Timeout:   10 * time.Second,
-	}
-	resp, err := client.Get(a.base + path)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	read, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err.Error()
-	}
-	return resp.StatusCode, string(read)
-}
-
 // await polls until ready returns nil, the server ends, or half a minute passes.
 func (a *authority) await(t *testing.T, what string, ready func() error) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
-	for {
-		err := ready()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-a.process.ended:
-			t.Fatalf("while waiting for %s the server ended: %v\n%s", what, a.process.err, a.process.log)
-		case <-deadline:
-			t.Fatalf("waited in vain for %s: %v\n%s", what, err, a.process.log)
-		}
+	if err := a.process.Await(what, 30*time.Second, ready); err != nil {
+		t.Fatal(err)
 	}
 }
 
 // kill ends the server as kill -9 does.
-func (a *authority) kill(t *testing.T) {
-	t.Helper()
-	if err := a.process.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		t.Fatal(err)
-	}
-	<-a.process.ended
+func (a *authority) kill() {
+	a.process.Kill()
 	a.process = nil
 }
 
@@ -171,16 +114,8 @@ func (a *authority) kill(t *testing.T) {
 func (a *authority) terminate(t *testing.T) time.Duration {
 	t.Helper()
 	began := time.Now()
-	if err := a.process.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := a.process.End(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
-	}
-	select {
-	case <-a.process.ended:
-	case <-time.After(30 * time.Second):
-		t.Fatalf("still running 30 s after SIGTERM\n%s", a.process.log)
-	}
-	if a.process.err != nil {
-		t.Fatalf("after SIGTERM the server ended with %v\n%s", a.process.err, a.process.log)
 	}
 	a.process = nil
 	return time.Since(began)
@@ -284,27 +219,4 @@ func serials(intents []store.Intent) []string {
 		list[i] = intent.Serial.String()
 	}
 	return list
-}
-
-// tail keeps the end of what a process writes.
-type tail struct {
-	mu   sync.Mutex
-	text []byte // guarded by mu
-}
-
-func (b *tail) Write(p []byte) (int, error) {
-	const keep = 16 << 10
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.text = append(b.text, p...)
-	if len(b.text) > 2*keep {
-		b.text = append([]byte(nil), b.text[len(b.text)-keep:]...)
-	}
-	return len(p), nil
-}
-
-func (b *tail) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return string(b.text)
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -25,31 +24,6 @@ import (
 // uses it.
 type client struct {
 	*acmetest.Client
-}
-
-// newClient makes a client that has no account yet.
-func (a *authority) newClient(ctx context.Context) (*client, error) {
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.roots}}
-	made, err := acmetest.NewClient(ctx, &http.Client{Transport: whole{transport}, Timeout: time.Minute}, a.base+"/acme/directory")
-	return &client{made}, err
-}
-
-// register makes a client with an account.
-func (a *authority) register(ctx context.Context) (*client, error) {
-	c, err := a.newClient(ctx)
-	if err == nil {
-		_, err = c.Register(ctx, nil)
-	}
-	return c, err
-}
-
-func (a *authority) mustRegister(t *testing.T) *client {
-	t.Helper()
-	c, err := a.register(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }
 
 // reconnect forgets the connections and nonces of a server that is gone.

@@ -38,7 +38,7 @@ func TestFullDisk(t *testing.T) {
 	errs = l.burst(t, trigger{finalize: true, count: 40}, func() {
 		ca.limitFiles(t, 4096)
 		checkFull(t, ca, held)
-		ca.kill(t)
+		ca.kill()
 	})
 	for _, err := range errs {
 		if !isCut(err) && !isUnavailable(err) {
@@ -61,7 +61,7 @@ func TestFullDisk(t *testing.T) {
 func (a *authority) limitFiles(t *testing.T, size uint64) {
 	t.Helper()
 	limit := unix.Rlimit{Cur: size, Max: unix.RLIM_INFINITY}
-	if err := unix.Prlimit(a.process.cmd.Process.Pid, unix.RLIMIT_FSIZE, &limit, nil); err != nil {
+	if err := unix.Prlimit(a.process.Pid(), unix.RLIMIT_FSIZE, &limit, nil); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -29,7 +29,7 @@ func TestKill(t *testing.T) {
 
 	abandoned := map[string]bool{}
 	crash := func() {
-		ca.kill(t)
+		ca.kill()
 		for _, serial := range serials(ca.crashed(t)) {
 			abandoned[serial] = true
 		}
@@ -56,7 +56,7 @@ func TestKill(t *testing.T) {
 		l.checkAccounts(t, l.accounts[accounts:])
 		checkInventory(t, ca.certificates(t), l.tickets, abandoned)
 		if t.Failed() {
-			t.Fatalf("after kill %d, at %+v\n%s", killed, at, ca.process.log)
+			t.Fatalf("after kill %d, at %+v\n%s", killed, at, ca.process.Output())
 		}
 	}
 	l.checkAccounts(t, l.workers)

@@ -69,10 +69,10 @@ func (l *load) burst(t *testing.T, at trigger, breakOff func()) []error {
 	work.Go(func() { errs <- l.early(l.openAccounts(ctx)) })
 	select {
 	case <-reached:
-	case <-l.ca.process.ended:
-		t.Fatalf("the server ended by itself: %v\n%s", l.ca.process.err, l.ca.process.log)
+	case <-l.ca.process.Ended():
+		t.Fatalf("the server ended by itself:\n%s", l.ca.process.Output())
 	case err := <-errs:
-		t.Fatalf("%v\n%s", err, l.ca.process.log)
+		t.Fatalf("%v\n%s", err, l.ca.process.Output())
 	}
 	breakOff()
 	work.Wait()

@@ -6,34 +6,15 @@
 package fault
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
-)
 
-func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
+	"chancery/internal/processtest"
+)
 
 // chancery is the path of the program under test, set once by TestMain.
 var chancery string
 
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "chancery-fault-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-
-	chancery = filepath.Join(dir, "chancery")
-	build := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-o", chancery, "chancery/cmd/chancery")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "couldn't build the server: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(processtest.Main(m, func(path string) { chancery = path }))
 }

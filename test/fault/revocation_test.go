@@ -99,7 +99,7 @@ func (p *relyingParty) revokeUntilKilled(t *testing.T, todo []*ticket) (acknowle
 		}
 	})
 	<-time.After(time.Duration(900+rand.IntN(300)) * time.Millisecond)
-	p.ca.kill(t)
+	p.ca.kill()
 	cancel()
 	work.Wait()
 	return acknowledged, left

@@ -103,7 +103,7 @@ func (c *client) ask(ctx context.Context, address string) (authorizationURL stri
 // residentKB is how much memory the server has now.
 func (a *authority) residentKB(t *testing.T) int {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.process.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.process.Pid()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func TestStop(t *testing.T) {
 		l.resume(t)
 		checkInventory(t, ca.certificates(t), l.tickets, nil)
 		if t.Failed() {
-			t.Fatalf("after stop %d\n%s", round+1, ca.process.log)
+			t.Fatalf("after stop %d\n%s", round+1, ca.process.Output())
 		}
 	}
 	l.checkAccounts(t, append(l.accounts, l.workers...))

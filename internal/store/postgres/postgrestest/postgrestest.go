@@ -20,16 +20,16 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"chancery/internal/processtest"
 )
 
 // Server is a PostgreSQL of its own in a directory of its own.
 type Server struct {
-	bin, dir, data string
-	settings       []string            // as in postgresql.conf
-	Port           int                 // on 127.0.0.1
-	account        *syscall.Credential // nil is the test's own: PostgreSQL does not run as root
-	process        *exec.Cmd
-	ended          chan struct{} // closed when process has ended
+	dir, data string
+	settings  []string // as in postgresql.conf
+	Port      int      // on 127.0.0.1
+	process   *processtest.Process
 }
 
 // New makes a cluster and starts it, with fsync on, as it is installed.
@@ -44,106 +44,129 @@ func New() (*Server, error) {
 // NewIn makes a cluster in an empty directory, with settings as they are
 // written in postgresql.conf, and starts it.
 func NewIn(dir string, settings ...string) (*Server, error) {
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if len(found) == 0 {
-		return nil, errors.New("there is no PostgreSQL server: install the package postgresql (scripts/install-test-deps)")
+	s := &Server{dir: dir, data: filepath.Join(dir, "data"), settings: settings}
+	if err := Give(dir); err != nil {
+		return nil, err
 	}
-	s := &Server{bin: filepath.Dir(found[len(found)-1]), dir: dir, data: filepath.Join(dir, "data"), settings: settings}
-	if os.Getuid() == 0 {
-		if err := s.leaveRoot(); err != nil {
-			return nil, err
-		}
-	}
-	initdb := s.command("initdb", "-D", s.data, "-A", "trust", "-U", "chancery", "-E", "UTF8", "--locale=C.UTF-8")
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, out)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	initdb, err := Command("initdb", "-D", s.data, "-A", "trust", "-U", "chancery", "-E", "UTF8", "--locale=C.UTF-8")
 	if err != nil {
 		return nil, err
 	}
-	s.Port = listener.Addr().(*net.TCPAddr).Port
-	if err := listener.Close(); err != nil {
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	if s.Port, err = FreePort(); err != nil {
 		return nil, err
 	}
 	return s, s.Start()
 }
 
-// leaveRoot makes the directory that of the account postgres.
-func (s *Server) leaveRoot() error {
-	account, err := user.Lookup("postgres")
+// FreePort is a port of 127.0.0.1 that nobody listens on.
+func FreePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return 0, err
 	}
-	uid, _ := strconv.Atoi(account.Uid)
-	gid, _ := strconv.Atoi(account.Gid)
-	s.account = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return os.Chown(s.dir, uid, gid)
+	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
 }
 
-func (s *Server) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(context.Background(), filepath.Join(s.bin, name), args...)
-	cmd.Dir = s.dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account, Pdeathsig: syscall.SIGQUIT}
-	return cmd
+// Programs is the directory of the programs of the newest PostgreSQL.
+func Programs() (string, error) {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if len(found) == 0 {
+		return "", errors.New("there is no PostgreSQL server: install the package postgresql (scripts/install-test-deps)")
+	}
+	return filepath.Dir(found[len(found)-1]), nil
+}
+
+// Command is one of these programs, or another by its path, under an account
+// that is not root's, which they refuse.
+func Command(program string, args ...string) (*exec.Cmd, error) {
+	if !filepath.IsAbs(program) {
+		programs, err := Programs()
+		if err != nil {
+			return nil, err
+		}
+		program = filepath.Join(programs, program)
+	}
+	uid, gid, err := account()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(context.Background(), program, args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = new(syscall.SysProcAttr)
+	if uid != os.Getuid() {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	return cmd, nil
+}
+
+// Give makes a file or directory that of the account that commands run under.
+func Give(path string) error {
+	uid, gid, err := account()
+	if err != nil || uid == os.Getuid() {
+		return err
+	}
+	return os.Chown(path, uid, gid)
+}
+
+// account is the one that commands run under: postgres for root, and else the
+// test's own.
+func account() (uid, gid int, err error) {
+	if os.Getuid() != 0 {
+		return os.Getuid(), os.Getgid(), nil
+	}
+	found, err := user.Lookup("postgres")
+	if err != nil {
+		return 0, 0, err
+	}
+	uid, _ = strconv.Atoi(found.Uid)
+	gid, _ = strconv.Atoi(found.Gid)
+	return uid, gid, nil
 }
 
 // Start returns when the server answers. One that was killed leaves children
 // behind, which end within moments; until then the next one gives up at once.
 func (s *Server) Start() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for {
-		err := s.startOnce(ctx)
-		if err == nil || ctx.Err() != nil {
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		err := s.startOnce()
+		if err == nil || time.Now().After(deadline) {
 			return err
 		}
 		<-time.After(50 * time.Millisecond)
 	}
 }
 
-func (s *Server) startOnce(ctx context.Context) error {
+func (s *Server) startOnce() error {
 	args := []string{"-D", s.data, "-k", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(s.Port)}
 	for _, setting := range s.settings {
 		args = append(args, "-c", setting)
 	}
-	s.process = s.command("postgres", args...)
-	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	cmd, err := Command("postgres", args...)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = log.Close() }()
-	s.process.Stderr = log
-	if err := s.process.Start(); err != nil {
+	if s.process, err = processtest.Start(cmd); err != nil {
 		return err
 	}
-	s.ended = make(chan struct{})
-	go func(process *exec.Cmd, ended chan struct{}) {
-		_ = process.Wait()
-		close(ended)
-	}(s.process, s.ended)
-	for {
+	return s.process.Await("PostgreSQL to answer", 30*time.Second, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
 		c, err := pgx.Connect(ctx, s.url("postgres"))
-		if err == nil {
-			return c.Close(ctx)
+		if err != nil {
+			return err
 		}
-		select {
-		case <-s.ended:
-			return fmt.Errorf("the server has ended; its log is %s", log.Name())
-		case <-ctx.Done():
-			return fmt.Errorf("the server does not answer: %w", err)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+		return c.Close(ctx)
+	})
 }
 
 // Ended is closed when the server has ended since it was last started.
-func (s *Server) Ended() <-chan struct{} { return s.ended }
+func (s *Server) Ended() <-chan struct{} { return s.process.Ended() }
 
 // Stop ends the server by a signal.
-func (s *Server) Stop(signal os.Signal) {
-	_ = s.process.Process.Signal(signal)
-	<-s.ended
+func (s *Server) Stop(signal syscall.Signal) {
+	_ = s.process.End(signal) // its error is that it was ended so
 }
 
 func (s *Server) url(database string) string {
