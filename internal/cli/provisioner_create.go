@@ -60,7 +60,7 @@ func (f *provisionerFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&s.Accounts, "accounts", nil, "of aws: the accounts whose instances may ask")
 	flags.StringSliceVar(&s.Regions, "regions", nil, "of aws: the only regions")
 	flags.StringSliceVar(&s.Projects, "projects", nil, "of gcp: the projects whose instances may ask")
-	flags.StringSliceVar(&s.Tenants, "tenants", nil, "of azure: the tenants whose instances may ask")
+	flags.StringSliceVar(&s.Tenants, "tenants", nil, "of azure: the tenants whose instances may ask; of oidc: whose users may, where the issuer has {tenantid}")
 	flags.StringSliceVar(&s.Subscriptions, "subscriptions", nil, "of azure: the only subscriptions")
 	flags.StringArrayVar(&s.Certificates, "certificates", nil, "of aws: file of certificates, each under a line \"# REGION\", instead of those built in; of gcp, azure: file of keys, instead of those fetched; can be repeated")
 	flags.BoolVar(&f.asJSON, "json", false, "print JSON")

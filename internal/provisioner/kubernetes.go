@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,6 +102,9 @@ func (k *kubernetes) connect(name string, spec Spec, deps Deps) error {
 	if err != nil {
 		return err
 	}
+	if authorize != nil && spec.Root == "" { // with it, whoever is asked is known to be of the cluster
+		authorize = atHome(cmp.Or(spec.APIServer, spec.JWKSURL, spec.Issuer), authorize)
+	}
 	source := jsonSource{client, authorize}
 	switch {
 	case spec.APIServer != "":
@@ -111,6 +115,18 @@ func (k *kubernetes) connect(name string, spec Spec, deps Deps) error {
 		k.keys = discoverKeys(spec.Issuer, source, deps)
 	}
 	return nil
+}
+
+// atHome keeps a secret from other hosts than that of the address, to which an
+// issuer's document may lead.
+func atHome(address string, authorize func(*http.Request) error) func(*http.Request) error {
+	home, err := url.Parse(address)
+	return func(request *http.Request) error {
+		if err != nil || request.URL.Host != home.Host {
+			return nil
+		}
+		return authorize(request)
+	}
 }
 
 // bearer adds the token in a file to requests. The file is read each time, for

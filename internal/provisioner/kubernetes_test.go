@@ -378,6 +378,31 @@ func TestKubernetesReadsItsTokenAgain(t *testing.T) {
 	}
 }
 
+// The token to ask the cluster with is for the issuer alone, unless the
+// certificates of all that are asked must be the cluster's.
+func TestKubernetesKeepsItsToken(t *testing.T) {
+	clock, c := newTestTime(), newCluster(t)
+	var shown []string
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown = append(shown, "elsewhere "+r.Header.Get("Authorization"))
+		_, _ = w.Write([]byte(c.publicSet(t)))
+	}))
+	defer elsewhere.Close()
+	var issuer *httptest.Server
+	issuer = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown = append(shown, "issuer "+r.Header.Get("Authorization"))
+		fmt.Fprintf(w, `{"issuer":%q,"jwks_uri":%q}`, issuer.URL, elsewhere.URL)
+	}))
+	defer issuer.Close()
+	deps := testDeps(t, clock)
+	spec := c.clusterSpec(t, deps)
+	spec.Issuer, spec.Root = issuer.URL, ""
+	token := c.sign(t, with(c.pod(clock), map[string]any{"iss": issuer.URL}))
+	if _, err := compile(t, spec, deps).Verify(t.Context(), token); err != nil || strings.Join(shown, ", ") != "issuer Bearer own-token, elsewhere " {
+		t.Errorf("shown were %q, %v", shown, err)
+	}
+}
+
 func TestKubernetesSpec(t *testing.T) {
 	clock := newTestTime()
 	for _, test := range []struct {

@@ -283,7 +283,7 @@ func (s jsonSource) discover(ctx context.Context, issuer string) (jwksURI string
 	if strings.TrimSuffix(document.Issuer, "/") != strings.TrimSuffix(issuer, "/") {
 		return "", fmt.Errorf("couldn't use %s: it is about the issuer %.200q, not %q", address, document.Issuer, issuer)
 	}
-	if !isSafe(document.JWKSURI) {
+	if !isSafe(document.JWKSURI) || strings.HasPrefix(address, "https:") && !strings.HasPrefix(document.JWKSURI, "https:") {
 		return "", fmt.Errorf("couldn't use %s: its jwks_uri %.200q is no https URL", address, document.JWKSURI)
 	}
 	return document.JWKSURI, nil

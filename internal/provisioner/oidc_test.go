@@ -303,6 +303,9 @@ func TestOIDCDiscoveryRefuses(t *testing.T) {
 		"error":          func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
 		"without end":    func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat(" ", fetchLargest+1)) },
 		"closed":         func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"keys of this machine": func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, `{"issuer":"https://%s","jwks_uri":"http://127.0.0.1/keys"}`, r.Host)
+		},
 		"keys by http": func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, `{"issuer":"https://%s","jwks_uri":"http://login.corp/keys"}`, r.Host)
 		},
