@@ -183,10 +183,16 @@ func provisionerOf(who string) string {
 
 func sign(t *testing.T, ca *servertest.CA, key *ecdsa.PrivateKey, who, profile string, names []string) (bool, string) {
 	t.Helper()
+	return present(t, ca, newToken(t, key, ca.BaseURL, who, names), profile)
+}
+
+// newToken is a token of a provisioner that was made with the key.
+func newToken(t *testing.T, key *ecdsa.PrivateKey, audience, who string, names []string) string {
+	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
 	check(t, err)
 	claims, err := json.Marshal(map[string]any{
-		"iss": provisionerOf(who), "aud": ca.BaseURL, "sub": "test", "sans": names, "jti": rand.Text(),
+		"iss": provisionerOf(who), "aud": audience, "sub": "test", "sans": names, "jti": rand.Text(),
 		"iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(),
 	})
 	check(t, err)
@@ -194,6 +200,12 @@ func sign(t *testing.T, ca *servertest.CA, key *ecdsa.PrivateKey, who, profile s
 	check(t, err)
 	text, err := signed.CompactSerialize()
 	check(t, err)
+	return text
+}
+
+// present asks for a certificate by a token.
+func present(t *testing.T, ca *servertest.CA, text, profile string) (bool, string) {
+	t.Helper()
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, newKey(t))
 	check(t, err)
 	body, err := json.Marshal(map[string]any{"token": text, "csr": csr, "profile": profile})

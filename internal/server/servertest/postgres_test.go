@@ -11,18 +11,14 @@ import (
 	"chancery/internal/admin"
 	"chancery/internal/inventory"
 	"chancery/internal/server/servertest"
-	"chancery/internal/store/postgres/postgrestest"
 )
 
 // TestPostgreSQL has the whole server on PostgreSQL: certificates by ACME and
 // by token, a restart, and the operator's questions.
 func TestPostgreSQL(t *testing.T) {
 	t.Parallel()
-	server, err := postgrestest.New()
-	check(t, err)
-	t.Cleanup(func() { check(t, server.Remove()) })
 	key := newKey(t)
-	ca := servertest.Start(t, "store.url="+server.Database(t), provisioners(t, key, []string{"anybody"}))
+	ca := servertest.Start(t, "store.url="+theServer(t).Database(t), provisioners(t, key, []string{"anybody"}))
 	client := ca.Client()
 	for _, name := range []string{"www.example.test", "ftp.example.test"} {
 		chain, err := client.Issue(t.Context(), acmetest.DNS(name), newKey(t), "http-01", ca.Web.HTTP01)

@@ -5,6 +5,7 @@
 package servertest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,7 +16,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -41,6 +41,8 @@ type CA struct {
 	Network      Network
 
 	t       testing.TB
+	address string // where it listens: a host of the network
+	public  string // the URL that clients are given; "" for BaseURL
 	set     []string
 	log     *output
 	server  *server.Server
@@ -76,20 +78,26 @@ func StartConstrained(t testing.TB, permit []string, set ...string) *CA {
 func start(t testing.TB, files map[string][]byte, set []string) *CA {
 	t.Helper()
 	c := &CA{t: t, Dir: t.TempDir(), Network: reserve(t), log: new(output), set: set}
+	c.address = c.Network.Host(1)
 	t.Cleanup(c.showLog)
 	c.DNS = startDNS(t, c.Network.Host(1))
 	c.Web = NewHost(t, c.Network.Host(2))
 	c.DNS.SetA("*.example.test", c.Web.Address)
 	c.install(files)
+	c.begin()
+	return c
+}
+
+// begin serves until the test ends.
+func (c *CA) begin() {
 	c.serve()
-	t.Cleanup(func() {
+	c.t.Cleanup(func() {
 		c.HTTP.CloseIdleConnections()
 		c.Stop()
 		if c.store != nil {
 			c.check(c.store.Close())
 		}
 	})
-	return c
 }
 
 // RootPassphrase opens the root's key.
@@ -139,10 +147,10 @@ func (c *CA) install(files map[string][]byte) {
 // URL, as through a proxy that speaks for it.
 func (c *CA) Proxied() *http.Client {
 	transport := c.HTTP.Transport.(*http.Transport).Clone()
-	address := strings.TrimPrefix(c.BaseURL, "https://")
+	address := c.address + ":9443"
 	transport.DialTLSContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&tls.Dialer{Config: &tls.Config{
-			RootCAs: transport.TLSClientConfig.RootCAs, ServerName: c.Network.Host(1),
+			RootCAs: transport.TLSClientConfig.RootCAs, ServerName: c.address,
 		}}).DialContext(ctx, network, address)
 	}
 	c.t.Cleanup(transport.CloseIdleConnections)
@@ -152,7 +160,7 @@ func (c *CA) Proxied() *http.Client {
 // load reads the configuration as it is now.
 func (c *CA) load() (*config.Config, error) {
 	return config.Load(config.LoadOptions{Dir: c.Dir, Set: append([]string{
-		"listen=" + c.Network.Host(1) + ":9443",
+		"listen=" + c.address + ":9443",
 		"http_listen=",
 		fmt.Sprintf("validation.http_port=%d", httpPort),
 		fmt.Sprintf("validation.tls_port=%d", tlsPort),
@@ -171,8 +179,8 @@ func (c *CA) serve() {
 		Config: settings, Load: c.load, Log: log, Audit: log, Version: "test",
 	})
 	c.check(err)
-	c.BaseURL = "https://" + c.Network.Host(1) + ":9443"
-	c.DirectoryURL = c.BaseURL + "/acme/directory"
+	c.BaseURL = "https://" + c.address + ":9443"
+	c.DirectoryURL = cmp.Or(c.public, c.BaseURL) + "/acme/directory"
 	ctx, cancel := context.WithCancel(context.Background())
 	c.stop, c.served = cancel, make(chan error, 1)
 	go func() { c.served <- c.server.Serve(ctx) }() // Stop waits for it
