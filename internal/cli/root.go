@@ -18,6 +18,7 @@ import (
 	"chancery/internal/admin"
 	"chancery/internal/config"
 	"chancery/internal/store/sqlite"
+	"chancery/internal/store/transfer"
 )
 
 // The exit codes.
@@ -99,7 +100,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetFlagErrorFunc(localOnly)
 	root.AddCommand(
 		newUp(a), newInit(a), newServe(a), newConfig(a), newProfile(a), newIssuer(a), newRootGroup(a),
-		newRestore(a), newVersion(a), newCertCommand(a), newToken(a), newCSR(a), newTrust(a), newBench(a),
+		newRestore(a), newMigrate(a), newVersion(a), newCertCommand(a), newToken(a), newCSR(a), newTrust(a), newBench(a),
 	)
 	root.AddCommand(a.reaching(
 		newCerts(a), newServices(a), newIncident(a), newOrders(a), newAccounts(a), newEAB(a), newPolicy(a), newLimits(a), newCluster(a),
@@ -191,6 +192,9 @@ func hintOf(err error) string {
 	}
 	if errors.Is(err, sqlite.ErrLocked) {
 		return "a server, or another command, is at work in this directory; stop it, or choose another --dir"
+	}
+	if errors.Is(err, transfer.ErrUnfinished) {
+		return "call \"chancery migrate\" again as before to go on, or empty the store"
 	}
 	return ""
 }
