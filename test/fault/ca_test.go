@@ -35,8 +35,13 @@ type authority struct {
 // newAuthority creates a CA that finds the proofs of http-01 at the target.
 func newAuthority(t *testing.T, proofs *target, settings ...string) *authority {
 	t.Helper()
-	address := newNetwork().host(1)
-	a := &authority{site: site{base: "https://" + address, roots: x509.NewCertPool()}, dir: filepath.Join(t.TempDir(), "ca"), program: chancery}
+	return initialize(t, chancery, newNetwork().host(1), proofs, settings...)
+}
+
+// initialize creates a CA by some version of the program.
+func initialize(t *testing.T, program, address string, proofs *target, settings ...string) *authority {
+	t.Helper()
+	a := &authority{site: site{base: "https://" + address, roots: x509.NewCertPool()}, dir: filepath.Join(t.TempDir(), "ca"), program: program}
 	args := []string{"init", "--listen", address}
 	for _, setting := range append([]string{
 		"http_listen=", "validation.allow=127.0.0.0/8", fmt.Sprintf("validation.http_port=%d", proofs.port),
@@ -98,7 +103,13 @@ func (a *authority) start(t *testing.T) {
 // await polls until ready returns nil, the server ends, or half a minute passes.
 func (a *authority) await(t *testing.T, what string, ready func() error) {
 	t.Helper()
-	if err := a.process.Await(what, 30*time.Second, ready); err != nil {
+	a.awaitFor(t, 30*time.Second, what, ready)
+}
+
+// awaitFor is await for other spans of time.
+func (a *authority) awaitFor(t *testing.T, within time.Duration, what string, ready func() error) {
+	t.Helper()
+	if err := a.process.Await(what, within, ready); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -6,6 +6,7 @@
 package fault
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -16,5 +17,11 @@ import (
 var chancery string
 
 func TestMain(m *testing.M) {
-	os.Exit(processtest.Main(m, func(path string) { chancery = path }))
+	flag.Parse()
+	_ = flag.Set("test.parallel", "6") // they mostly wait
+	code := processtest.Main(m, func(path string) { chancery = path })
+	if postgreSQL.server != nil {
+		_ = postgreSQL.server.Remove()
+	}
+	os.Exit(code)
 }

@@ -62,10 +62,14 @@ func (s *site) ready() error {
 	return nil
 }
 
+// hang is how long a client waits for an answer before it says that there will
+// be none.
+const hang = time.Minute
+
 // newClient makes a client that has no account yet.
 func (s *site) newClient(ctx context.Context) (*client, error) {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.roots}, DisableKeepAlives: s.unsteady}
-	made, err := acmetest.NewClient(ctx, &http.Client{Transport: whole{transport}, Timeout: time.Minute}, s.base+"/acme/directory")
+	made, err := acmetest.NewClient(ctx, &http.Client{Transport: whole{transport}, Timeout: hang}, s.base+"/acme/directory")
 	return &client{made}, err
 }
 
