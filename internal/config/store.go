@@ -89,7 +89,11 @@ func (c *Config) SharedSettings() map[string]string {
 	texts, usual := map[string]string{}, defaults().byKey()
 	for _, setting := range c.Settings() {
 		section, _, _ := strings.Cut(setting.Key, ".")
-		if slices.Contains(ownSettings, section) || setting.Source == (source{}).String() || setting.Value == usual[setting.Key].Value {
+		if slices.Contains(ownSettings, section) {
+			continue
+		}
+		texts[section] += "" // all sections are there
+		if setting.Source == (source{}).String() || setting.Value == usual[setting.Key].Value {
 			continue // versions may have other defaults
 		}
 		texts[section] += fmt.Sprintf("%q=%q\n", setting.Key, setting.Value)

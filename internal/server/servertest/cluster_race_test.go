@@ -213,4 +213,3 @@ func (c *clients) raceLimits(t *testing.T) {
 		}
 	}
 }
-
