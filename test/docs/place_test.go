@@ -141,7 +141,12 @@ type step struct {
 // follow runs a page's commands as its steps say.
 func follow(t *testing.T, p *place, path string, steps []step) {
 	t.Helper()
-	commands := shown(page(t, path))
+	followAll(t, p, path, shown(page(t, path)), steps)
+}
+
+// followAll is follow for a page whose commands are these.
+func followAll(t *testing.T, p *place, path string, commands []string, steps []step) {
+	t.Helper()
 	planned := make([]string, len(steps))
 	for i, s := range steps {
 		planned[i] = s.command
