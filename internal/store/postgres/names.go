@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -27,37 +28,50 @@ const (
 	deleteService      = "DELETE FROM services WHERE id = $1 AND records = 0"
 )
 
-// named is a query for the services that have a name or one of a pattern: *.d
-// for the names in d, **.d for those in or below it, ** for all domain names.
-func named(pattern string) clause { return inSpan(form.Pattern(pattern)) }
-
-func exactly(name string) clause { return inSpan(form.Exactly(name)) }
-
-func inSpan(s form.Span) clause {
-	switch {
-	case s.Exact:
-		return serviceNames("domain = ? AND label = ?", s.From, s.Label)
-	case s.To == "":
-		return serviceNames("domain = ?", s.From)
-	default:
-		return serviceNames("domain >= ? AND domain < ?", s.From, s.To)
-	}
-}
-
-func serviceNames(condition string, args ...any) clause {
-	return clause{"SELECT service FROM service_names WHERE " + condition, args}
-}
-
 // A part of a name that can be found has partLeast characters at least. Of longer
 // ones than partMost, the beginning is looked for first.
 const partLeast, partMost = 3, 24
 
-// carrying is a query for the services that have a name with a part in it, in
-// lower case. Those that are not searchable yet are few, and looked at one by
-// one.
-func carrying(part string) clause {
+// nameQuestion is a question about the names of services.
+type nameQuestion struct {
+	services clause // a query for their ids
+	filter   clause // a condition on a service whose id is SERVICE
+	few      bool   // whether ids are all of them
+	ids      [][]byte
+}
+
+// meetNames adds a question about the names of services, whose ids are in that
+// column.
+func (l *search) meetNames(q *nameQuestion, column string) {
+	if q.few {
+		l.meet(false, column+" = ANY (?)", q.ids)
+	} else {
+		l.meet(false, column+" IN ("+q.services.sql+")", q.services.args...)
+	}
+	// For single rows, it is a subquery that is no join.
+	l.filters[len(l.filters)-1] = clause{strings.ReplaceAll(q.filter.sql, "SERVICE", column), q.filter.args}
+}
+
+// named is the question for names in a span.
+func named(s form.Span) nameQuestion {
+	where := clause{"domain >= ? AND domain < ?", []any{s.From, s.To}}
+	switch {
+	case s.Exact:
+		where = clause{"domain = ? AND label = ?", []any{s.From, s.Label}}
+	case s.To == "":
+		where = clause{"domain = ?", []any{s.From}}
+	}
+	return nameQuestion{
+		services: clause{"SELECT service FROM service_names WHERE " + where.sql, where.args},
+		filter:   clause{"(SELECT count(*) FROM service_names n WHERE n.service = SERVICE AND " + where.sql + ") > 0", where.args},
+	}
+}
+
+// carrying is the question for a part of a name, in lower case. Services that are
+// not searchable yet are few, and looked at one by one.
+func carrying(part string) nameQuestion {
 	if utf8.RuneCountInString(part) < partLeast || !utf8.ValidString(part) || strings.ContainsAny(part, "\x00\n") {
-		return clause{sql: "SELECT ''::bytea WHERE false"}
+		return nameQuestion{services: clause{sql: "SELECT ''::bytea WHERE false"}, filter: clause{sql: "false"}}
 	}
 	begin := string([]rune(part)[:min(partMost, utf8.RuneCountInString(part))])
 	found := "SELECT service FROM service_parts WHERE part >= ? AND part < ?"
@@ -66,20 +80,33 @@ func carrying(part string) clause {
 		found = "SELECT id FROM services WHERE id IN (" + found + ") AND strpos(lower(names), ?) > 0"
 		args = append(args, part)
 	}
-	return clause{found + " UNION ALL SELECT id FROM services WHERE NOT searchable AND strpos(lower(names), ?) > 0", append(args, part)}
+	return nameQuestion{
+		services: clause{found + " UNION ALL SELECT id FROM services WHERE NOT searchable AND strpos(lower(names), ?) > 0", append(args, part)},
+		filter:   clause{"(SELECT strpos(lower(n.names), ?) > 0 FROM services n WHERE n.id = SERVICE)", []any{part}},
+	}
 }
 
-// nameQuestions are queries for the services that meet each of a query's
-// questions about names.
-func nameQuestions(name, pattern, part string) (list []clause) {
+// nameQuestions are those of a query that are not "", with the services where
+// these are few.
+func nameQuestions(c *conn, few int, name, pattern, part string) (list []nameQuestion, err error) {
 	if name != "" {
-		list = append(list, exactly(name))
+		list = append(list, named(form.Exactly(name)))
 	}
 	if pattern != "" {
-		list = append(list, named(pattern))
+		list = append(list, named(form.Pattern(pattern)))
 	}
 	if part != "" {
 		list = append(list, carrying(part))
 	}
-	return list
+	queries := make([]*query, 0, len(list))
+	for i := range list {
+		q := &list[i]
+		queries = append(queries, ask(func(r *row) { q.ids = append(q.ids, r.blob()) },
+			numbered("SELECT * FROM ("+q.services.sql+") found LIMIT ?"), append(slices.Clone(q.services.args), few)...))
+	}
+	err = c.unlessNone(queries)
+	for i := range list {
+		list[i].few = len(list[i].ids) < few
+	}
+	return list, err
 }

@@ -1,15 +1,23 @@
 package postgres
 
 import (
+	"slices"
 	"strings"
-	"time"
 )
 
 // A page of a listing costs about as much as what is on it, whatever else is in
-// the table. When one of the questions is met by few rows, which its index tells
-// at once, these are gathered and sorted. Else many rows meet each question, so
-// rows are walked in the listing's order until the page is full; what the planner
-// makes of that it knows better from its statistics.
+// the table and whatever the planner thinks of it, because of how it is
+// looked for:
+//
+//   - When a question is met by few rows, which its index tells at once, these
+//     are gathered and sorted.
+//   - Else rows are walked in the listing's order until the page is full, which
+//     it soon is, for many meet each question.
+//   - Where the many are elsewhere, the walk is given up after so many rows, and
+//     they are gathered after all.
+//
+// A subquery with LIMIT or OFFSET is planned for itself: so each of these is done
+// in its way.
 
 // clause is a part of a WHERE, or a query, with its arguments as ? in it.
 type clause struct {
@@ -17,16 +25,22 @@ type clause struct {
 	args []any
 }
 
+// set is the rows that meet a question, as an index has them.
+type set struct {
+	clause
+	filter  int  // where in search.filters the same question is
+	ordered bool // whether the index has them in the listing's order
+}
+
 // search is a page of a listing.
 type search struct {
 	table   string   // and its alias
-	key     []string // columns
 	columns string   // what is read of a row
 	order   []string // columns, each descending
 	filters []clause // all questions
-	sets    []clause // those that an index answers
+	sets    []set    // those that an index answers, most likely the smallest first
 	before  []any    // values of order: the page begins below them
-	few     int
+	few     int      // rows that are gathered at once, or walked
 	limit   int
 }
 
@@ -34,23 +48,9 @@ type search struct {
 func (l *search) ask(sql string, args ...any) { l.filters = append(l.filters, clause{sql, args}) }
 
 // meet adds a question that an index answers.
-func (l *search) meet(sql string, args ...any) {
+func (l *search) meet(ordered bool, sql string, args ...any) {
 	l.ask(sql, args...)
-	l.sets = append(l.sets, clause{sql, args})
-}
-
-// between adds the question whether a time is at from or later and before to,
-// where these are not zero.
-func (l *search) between(column string, from, to time.Time) {
-	switch {
-	case from.IsZero() && to.IsZero():
-	case to.IsZero():
-		l.meet(column+" >= ?", from)
-	case from.IsZero():
-		l.meet(column+" < ?", to)
-	default:
-		l.meet(column+" >= ? AND "+column+" < ?", from, to)
-	}
+	l.sets = append(l.sets, set{clause{sql, args}, len(l.filters) - 1, ordered})
 }
 
 // find returns the rows of a search in their order.
@@ -59,47 +59,143 @@ func find[T any](c *conn, l *search, read func(*row) T) (list []T, err error) {
 	if err != nil {
 		return nil, err
 	}
-	q := l.page(smallest)
+	if smallest != nil {
+		return fetch(c, l.gather(smallest), read)
+	}
+	walked, rest := l.walks()
+	list, err = fetch(c, l.walk(walked, rest != nil), read)
+	if rest == nil || err != nil || len(list) == l.limit {
+		return list, err
+	}
+	walk := l.from(walked)
+	if more, err := l.reaches(c, walk, l.few); err != nil || !more {
+		return list, err
+	}
+	smaller, err := l.smaller(c, walked, rest)
+	if err != nil {
+		return nil, err
+	}
+	return fetch(c, l.gather(smaller), read)
+}
+
+func fetch[T any](c *conn, q clause, read func(*row) T) (list []T, err error) {
 	err = c.each(func(r *row) { list = append(list, read(r)) }, numbered(q.sql), q.args...)
 	return list, err
 }
 
-// smallest is the set with the fewest rows, nil when none has few. One set
-// alone is not asked for its size when the walk in its order is short anyway.
-func (l *search) smallest(c *conn) (smallest *clause, err error) {
+// smallest is the set with the fewest rows, nil when none has few. One that is
+// walked until the page is full anyway is not asked.
+func (l *search) smallest(c *conn) (smallest *set, err error) {
+	if len(l.filters) == 1 && len(l.sets) == 1 && l.sets[0].ordered {
+		return nil, nil
+	}
 	queries := make([]*query, 0, len(l.sets))
 	least := int64(l.few)
 	for i := range l.sets {
-		s := &l.sets[i]
-		sql := "SELECT count(*) FROM (SELECT 1 FROM " + l.table + " WHERE " + s.sql + " LIMIT ?) rows_of_set"
-		queries = append(queries, ask(func(r *row) {
-			if n := r.int64(); n < least {
-				least, smallest = n, s
+		queries = append(queries, l.count(&l.sets[i].clause, l.few, func(n int64) {
+			if n < least {
+				least, smallest = n, &l.sets[i]
 			}
-		}, numbered(sql), append(append([]any(nil), s.args...), l.few)...))
+		}))
 	}
 	return smallest, c.unlessNone(queries)
 }
 
-// page is the query for a page. The rows of a set are gathered behind a fence
-// (OFFSET 0), so that the planner takes no walk instead.
-func (l *search) page(set *clause) clause {
-	var where conditions
-	from := l.table
-	if set != nil {
-		key := strings.Join(l.key, ", ")
-		where.add(clause{"(" + key + ") IN (SELECT " + key + " FROM " + l.table + " WHERE " + set.sql + " OFFSET 0)", set.args})
+// count counts the rows that meet a condition, as far as most.
+func (l *search) count(where *clause, most int, result func(int64)) *query {
+	sql := "SELECT count(*) FROM (SELECT 1 FROM " + l.table + " WHERE " + where.sql + " LIMIT ?) counted"
+	return ask(func(r *row) { result(r.int64()) }, numbered(sql), append(slices.Clone(where.args), most)...)
+}
+
+func (l *search) reaches(c *conn, where *clause, size int) (reached bool, err error) {
+	err = c.run(l.count(where, size, func(n int64) { reached = n == int64(size) }))
+	return reached, err
+}
+
+// walks are the set to walk, nil for all rows, and what to gather when the walk
+// is given up: nil when it must not be.
+func (l *search) walks() (walked, rest *set) {
+	for i := range l.sets {
+		switch s := &l.sets[i]; {
+		case s.ordered && walked == nil:
+			walked = s
+		case !s.ordered && rest == nil:
+			rest = s
+		}
 	}
-	for _, filter := range l.filters {
-		where.add(filter)
+	return walked, rest
+}
+
+// smaller is the set of two that has fewer rows, found in a time that the
+// smaller one sets.
+func (l *search) smaller(c *conn, walked, rest *set) (*set, error) {
+	for size := 4 * l.few; walked != nil; size *= 4 {
+		for _, s := range []*set{rest, walked} {
+			if more, err := l.reaches(c, &s.clause, size); err != nil || !more {
+				return s, err
+			}
+		}
 	}
+	return rest, nil
+}
+
+// from is the condition for the rows of a set below the page before.
+func (l *search) from(s *set) *clause {
+	w := conditions{list: []string{"true"}}
+	if s != nil {
+		w.add(s.clause)
+	}
+	l.begin(&w)
+	return &clause{strings.Join(w.list, " AND "), w.args}
+}
+
+// begin adds the condition that the page begins below the one before.
+func (l *search) begin(w *conditions) {
 	if l.before != nil {
 		marks := strings.TrimSuffix(strings.Repeat("?, ", len(l.order)), ", ")
-		where.add(clause{"(" + strings.Join(l.order, ", ") + ") < (" + marks + ")", l.before})
+		w.add(clause{"(" + strings.Join(l.order, ", ") + ") < (" + marks + ")", l.before})
 	}
-	order := " ORDER BY " + strings.Join(l.order, " DESC, ") + " DESC LIMIT ?"
-	return clause{"SELECT " + l.columns + " FROM " + from + where.sql() + order, append(where.args, l.limit)}
 }
+
+// gather is a query for a page, made of all rows of a set.
+func (l *search) gather(s *set) clause {
+	var w conditions
+	for i, filter := range l.filters {
+		if i != s.filter {
+			w.add(filter)
+		}
+	}
+	l.begin(&w)
+	return l.page(clause{"(SELECT * FROM " + l.table + " WHERE " + s.sql + " OFFSET 0) " + l.alias(), s.args}, &w)
+}
+
+// walk is a query for a page, made by a walk in the listing's order over a set,
+// or all rows. A walk with an end looks at few rows.
+func (l *search) walk(s *set, ends bool) clause {
+	var w conditions
+	for i, filter := range l.filters {
+		if s == nil || i != s.filter {
+			w.add(filter)
+		}
+	}
+	from := l.from(s)
+	if !ends {
+		w.add(*from)
+		return l.page(clause{sql: l.table}, &w)
+	}
+	sql := "(SELECT * FROM " + l.table + " WHERE " + from.sql + l.orderBy() + " LIMIT ?) " + l.alias()
+	return l.page(clause{sql, append(slices.Clone(from.args), l.few)}, &w)
+}
+
+func (l *search) page(from clause, w *conditions) clause {
+	args := append(append(slices.Clone(from.args), w.args...), l.limit)
+	return clause{"SELECT " + l.columns + " FROM " + from.sql + w.sql() + l.orderBy() + " LIMIT ?", args}
+}
+
+func (l *search) orderBy() string { return " ORDER BY " + strings.Join(l.order, " DESC, ") + " DESC" }
+
+// alias is the short name of the table.
+func (l *search) alias() string { return l.table[strings.LastIndexByte(l.table, ' ')+1:] }
 
 // conditions is a WHERE that grows.
 type conditions struct {

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"encoding/hex"
-	"time"
 
 	"chancery/internal/store"
 	"chancery/internal/store/form"
@@ -60,11 +59,13 @@ func (s *Store) Service(ctx context.Context, id string) (store.Service, error) {
 // ListServices implements store.Services.
 func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]store.Service, error) {
 	return read(ctx, s, "list services", func(c *conn) ([]store.Service, error) {
-		l := &search{table: "services s", key: []string{"s.id"}, columns: serviceColumns, order: []string{"s.number"}, few: s.few, limit: form.PageSize(query.Limit)}
+		l := &search{table: "services s", columns: serviceColumns, order: []string{"s.number"}, few: s.few, limit: form.PageSize(query.Limit)}
 		if query.Health == store.ServiceUnhealthy || !query.ExpiresBefore.IsZero() {
 			l.order = []string{"s.valid_until", "s.number"}
 		}
-		askServices(l, &query)
+		if err := askServices(c, l, &query); err != nil {
+			return nil, err
+		}
 		if query.Before != "" {
 			err := c.one(func(r *row) { l.before = []any{r.int64(), r.int64()} }, selectServicePlace, form.ServiceKey(query.Before))
 			if err != nil {
@@ -77,22 +78,27 @@ func (s *Store) ListServices(ctx context.Context, query store.ServiceQuery) ([]s
 }
 
 // askServices puts the questions of a query.
-func askServices(l *search, query *store.ServiceQuery) {
+func askServices(c *conn, l *search, query *store.ServiceQuery) error {
+	byEnd := len(l.order) > 1
 	l.ask("s.certificates > 0")
 	if query.ID != "" {
-		l.ask("s.id = ?", form.ServiceKey(query.ID))
+		l.meet(true, "s.id = ?", form.ServiceKey(query.ID))
 	}
-	for _, q := range nameQuestions(query.Name, query.NamePattern, query.NamePart) {
-		l.meet("s.id IN ("+q.sql+")", q.args...)
+	questions, err := nameQuestions(c, l.few, query.Name, query.NamePattern, query.NamePart)
+	for i := range questions {
+		l.meetNames(&questions[i], "s.id")
 	}
-	l.between("s.valid_until", time.Time{}, query.ExpiresBefore)
+	if !query.ExpiresBefore.IsZero() {
+		l.meet(byEnd, "s.certificates > 0 AND s.valid_until < ?", query.ExpiresBefore)
+	}
 	switch query.Health {
 	case "":
 	case store.ServiceHealthy:
-		l.meet("s.valid_until >= ?", query.Now)
+		l.meet(byEnd, "s.certificates > 0 AND s.valid_until >= ?", query.Now)
 	case store.ServiceUnhealthy:
-		l.meet("s.valid_until < ?", query.Now)
+		l.meet(byEnd, "s.certificates > 0 AND s.valid_until < ?", query.Now)
 	default:
 		l.ask("false") // there are no others
 	}
+	return err
 }
