@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func TestOperating(t *testing.T) {
 	p := newPlace(t)
 	here, plain := p.address+":9443", p.address+":9480"
 	lib := []string{"/var/lib/chancery", "lib"}
-	follow(t, p, "docs/operating.md", []step{
+	follow(t, p, "docs/operating.md", slices.Concat([]step{
 		{
 			command: "chancery init --dir /var/lib/chancery --name ca.corp.example --permit corp.example,10.0.0.0/8",
 			change:  append(lib, "--permit", "--listen "+here+" --set http_listen="+plain+" --permit"), want: "10.0.0.0/8",
@@ -75,6 +76,7 @@ func TestOperating(t *testing.T) {
 		{command: "chancery root crl --dir /var/lib/chancery", change: lib, want: "Good until"},
 		{command: "chancery backup ca-backup.tar --dir /var/lib/chancery", change: lib, want: "ca-backup.tar"},
 		{command: "chancery restore ca-backup.tar --dir /var/lib/chancery-new", change: lib, want: "lib-new"},
+	}, lost(t, p, lib), []step{
 		{command: "chancery eab create --name team-a --single-use --json --dir /var/lib/chancery", change: lib, want: `"hmac"`},
 		{command: "chancery eab list --dir /var/lib/chancery", change: lib, want: "team-a"},
 		{command: "chancery orders list --dir /var/lib/chancery", change: lib, prepare: func() []string { p.order(t); return nil }, want: "app.corp.example"},
@@ -82,7 +84,7 @@ func TestOperating(t *testing.T) {
 			command: "chancery orders show ID --dir /var/lib/chancery", change: lib,
 			prepare: func() []string { return []string{"ID", p.order(t)} }, want: "app.corp.example: pending",
 		},
-	})
+	}))
 }
 
 // existingPKI puts the files of the CA that was made first where the page has
