@@ -45,7 +45,7 @@ var inlineCommand = regexp.MustCompile("`(?:go run ./cmd/)?(chancery(?: [a-z]+)+
 // TestMentioned looks for the commands that pages mention in their sentences.
 func TestMentioned(t *testing.T) {
 	p, mentioned := newPlace(t), 0
-	for _, path := range []string{"README.md", "CONTRIBUTING.md", "docs/operating.md", "docs/architecture.md", "docs/client.md", "docs/token.md", "docs/inventory.md"} {
+	for _, path := range []string{"README.md", "CONTRIBUTING.md", "docs/operating.md", "docs/architecture.md", "docs/client.md", "docs/token.md", "docs/inventory.md", "docs/migrating.md"} {
 		for _, found := range inlineCommand.FindAllStringSubmatch(page(t, path), -1) {
 			mentioned++
 			usage := p.output(t, found[1]+" --help")
