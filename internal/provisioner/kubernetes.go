@@ -120,12 +120,11 @@ func (k *kubernetes) connect(name string, spec Spec, deps Deps) error {
 // atHome keeps a secret from other hosts than that of the address, to which an
 // issuer's document may lead.
 func atHome(address string, authorize func(*http.Request) error) func(*http.Request) error {
-	home, err := url.Parse(address)
 	return func(request *http.Request) error {
-		if err != nil || request.URL.Host != home.Host {
-			return nil
+		if home, err := url.Parse(address); err == nil && request.URL.Host == home.Host {
+			return authorize(request)
 		}
-		return authorize(request)
+		return nil
 	}
 }
 

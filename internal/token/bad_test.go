@@ -195,17 +195,6 @@ func refuseAll(t *testing.T, ca *servertest.CA, by string, list []bad, good func
 	sign(t, ca, request).issued(t)
 }
 
-// visible is the inventory without the server's own certificates.
-func visible(t testing.TB, ca *servertest.CA) (list []string) {
-	t.Helper()
-	for _, found := range certificatesOf(t, ca) {
-		if found.Requester != "self" {
-			list = append(list, found.Serial.String())
-		}
-	}
-	return list
-}
-
 func TestBadTokensOfJWK(t *testing.T) {
 	t.Parallel()
 	ci, other := newSigner(t), newSigner(t)

@@ -26,7 +26,6 @@ import (
 
 	"chancery/internal/identifier"
 	"chancery/internal/server/servertest"
-	"chancery/internal/store"
 	"chancery/internal/token"
 )
 
@@ -246,14 +245,6 @@ func holding(t testing.TB, ca *servertest.CA, leaf *x509.Certificate, key crypto
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: time.Minute}
-}
-
-// certificatesOf is all that is in the store about certificates.
-func certificatesOf(t testing.TB, ca *servertest.CA) []store.Certificate {
-	t.Helper()
-	list, err := ca.Store().ListCertificates(t.Context(), store.CertificateQuery{Limit: 1000})
-	check(t, err)
-	return list
 }
 
 // get gets a certificate for names by a token of the signer.

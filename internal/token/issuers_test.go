@@ -61,7 +61,7 @@ func newIssuer(t testing.TB) *issuer {
 // subjectOf is the subject of a token that the issuer has signed, whatever that
 // says besides; "" for others.
 func (i *issuer) subjectOf(t testing.TB, token string) string {
-	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{i.algorithm})
+	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{i.algorithm})
 	if err != nil || signed.Signatures[0].Header.KeyID != i.kid {
 		return ""
 	}

@@ -80,6 +80,12 @@ func TestToken(t *testing.T) {
 			change:  server, prepare: func() []string { token("api.corp.example"); return nil }, want: `"names":["dns:api.corp.example"]`,
 		},
 	})
+	p.configurations(t, path)
+}
+
+// configurations has the CA check what a page shows of chancery.yaml.
+func (p *place) configurations(t *testing.T, path string) {
+	t.Helper()
 	p.stop(t)
 	p.output(t, "jq 'del(.d)' deploy.jwk > lib/deploy.pub.jwk")
 	p.output(t, "cp old-root.pem lib/old-root.pem")
