@@ -27,25 +27,7 @@ func TestOperating(t *testing.T) {
 	p := newPlace(t)
 	here, plain := p.address+":9443", p.address+":9480"
 	lib := []string{"/var/lib/chancery", "lib"}
-	follow(t, p, "docs/operating.md", slices.Concat([]step{
-		{
-			command: "chancery init --dir /var/lib/chancery --name ca.corp.example --permit corp.example,10.0.0.0/8",
-			change:  append(lib, "--permit", "--listen "+here+" --set http_listen="+plain+" --permit"), want: "10.0.0.0/8",
-		},
-		{
-			command: "chancery init --dir /var/lib/chancery --root root.pem --intermediate intermediate.pem --key intermediate.key",
-			change:  []string{"/var/lib/chancery", "adopted"},
-			prepare: func() []string { return p.existingPKI(t) }, want: "Chancery Root CA",
-		},
-		{
-			command: "chancery init --dir /var/lib/chancery --csr-out intermediate.csr",
-			change:  []string{"/var/lib/chancery", "outside"}, want: "intermediate.csr",
-		},
-		{
-			command: "chancery init --dir /var/lib/chancery --intermediate signed.pem --root root.pem",
-			change:  []string{"/var/lib/chancery", "outside"},
-			prepare: func() []string { return p.signRequest(t, "intermediate.csr", "signed.pem") }, want: "Root of another department",
-		},
+	follow(t, p, "docs/operating.md", slices.Concat(made(t, p, here, plain, lib), []step{
 		{command: "chancery serve --dir /var/lib/chancery", change: lib, serves: here, want: "https://ca.corp.example:9443/acme/directory"},
 		{command: "chancery config check --dir /var/lib/chancery", change: lib, want: "good"},
 		{command: "chancery config show --dir /var/lib/chancery", change: lib, want: "validation.http_port"},
@@ -85,6 +67,31 @@ func TestOperating(t *testing.T) {
 			prepare: func() []string { return []string{"ID", p.order(t)} }, want: "app.corp.example: pending",
 		},
 	}))
+}
+
+// made is how a CA comes to be: made, taken over, or signed by a root elsewhere.
+func made(t *testing.T, p *place, here, plain string, lib []string) []step {
+	t.Helper()
+	return []step{
+		{
+			command: "chancery init --dir /var/lib/chancery --name ca.corp.example --permit corp.example,10.0.0.0/8",
+			change:  append(lib, "--permit", "--listen "+here+" --set http_listen="+plain+" --permit"), want: "10.0.0.0/8",
+		},
+		{
+			command: "chancery init --dir /var/lib/chancery --root root.pem --intermediate intermediate.pem --key intermediate.key",
+			change:  []string{"/var/lib/chancery", "adopted"},
+			prepare: func() []string { return p.existingPKI(t) }, want: "Chancery Root CA",
+		},
+		{
+			command: "chancery init --dir /var/lib/chancery --csr-out intermediate.csr",
+			change:  []string{"/var/lib/chancery", "outside"}, want: "intermediate.csr",
+		},
+		{
+			command: "chancery init --dir /var/lib/chancery --intermediate signed.pem --root root.pem",
+			change:  []string{"/var/lib/chancery", "outside"},
+			prepare: func() []string { return p.signRequest(t, "intermediate.csr", "signed.pem") }, want: "Root of another department",
+		},
+	}
 }
 
 // existingPKI puts the files of the CA that was made first where the page has
