@@ -37,7 +37,7 @@ type Auditor interface {
 type Deps struct {
 	Store store.Store
 	// Backup writes a copy of the store, as it is at one moment, into a new
-	// file at path.
+	// file at path. It is nil when the store is in a database elsewhere.
 	Backup func(ctx context.Context, path string) error
 	// Files lists what else belongs into a backup; nil for nothing.
 	Files func() ([]archive.Source, error)

@@ -334,7 +334,7 @@ func TestBackupIsAStore(t *testing.T) {
 	for name, client := range map[string]*admin.Client{"socket": f.overSocket(t), "in process": f.inProcess(t)} {
 		dir := t.TempDir()
 		var content bytes.Buffer
-		size, err := client.Backup(t.Context(), &content)
+		size, _, err := client.Backup(t.Context(), &content)
 		if err != nil || size != int64(content.Len()) || size == 0 {
 			t.Fatalf("%s: %d octets, %v", name, size, err)
 		}
@@ -362,7 +362,7 @@ func TestBackupIsAStore(t *testing.T) {
 func TestBackupThatFailsSaysSo(t *testing.T) {
 	f := newFixture(t)
 	f.deps.Backup = func(context.Context, string) error { return errors.New("the disk is full") }
-	_, err := f.overSocket(t).Backup(t.Context(), io.Discard)
+	_, _, err := f.overSocket(t).Backup(t.Context(), io.Discard)
 	refusal(t, err, http.StatusInternalServerError, "the disk is full")
 }
 

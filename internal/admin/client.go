@@ -197,14 +197,16 @@ func (c *Client) Reload(ctx context.Context) (Reloaded, error) {
 }
 
 // Backup writes a backup of the CA, as package archive reads it, to w and
-// returns its size in octets. It holds the keys.
-func (c *Client) Backup(ctx context.Context, w io.Writer) (int64, error) {
+// returns its size in octets. It holds the keys, and the state unless that is
+// external: in a database elsewhere.
+func (c *Client) Backup(ctx context.Context, w io.Writer) (size int64, external bool, err error) {
 	answer, err := c.do(ctx, http.MethodGet, "/backup", nil)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer func() { _ = answer.Body.Close() }()
-	return io.Copy(w, answer.Body) // net/http reports a body that ends too early
+	size, err = io.Copy(w, answer.Body) // net/http reports a body that ends too early
+	return size, answer.Header.Get(withoutDatabase) != "", err
 }
 
 func set(query url.Values, key, value string) {

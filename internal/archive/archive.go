@@ -1,6 +1,7 @@
 // Package archive writes and reads the file that a backup of a CA is: a tar
 // archive of its database, its configuration, its certificates and its keys,
-// with a list of them and their checksums as the first entry.
+// with a list of them and their checksums as the first entry. Where the state is
+// in a database elsewhere, it is not in the archive, which says so.
 //
 // It promises that what Extract has put into a directory is complete, is what
 // was written, and is in that directory. It seals nothing: a backup is as
@@ -21,7 +22,7 @@ import (
 	"chancery/internal/hierarchy"
 )
 
-// Database is the name of the database in every backup.
+// Database is the name of the database in backups that have one.
 const Database = "chancery.db"
 
 const (
@@ -38,6 +39,8 @@ type Manifest struct {
 	Version string    `json:"version,omitempty"` // of the server that made it; "" without one
 	Created time.Time `json:"created"`
 	Files   []Entry   `json:"files"` // in the order of the archive
+	// External says that the state is in a database elsewhere.
+	External bool `json:"external_database,omitempty"`
 }
 
 // Entry is one file.

@@ -58,6 +58,33 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// TestExternalDatabase: without a database the rest is whole, and says so.
+func TestExternalDatabase(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	backup := pack(t, "",
+		Source{"root.pem", write(t, filepath.Join(from, "r"), "root", 0o644)},
+		Source{"root.key", write(t, filepath.Join(from, "k"), "key", 0o600)})
+	r, err := Open(bytes.NewReader(backup), int64(len(backup)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Extract(to); err != nil {
+		t.Fatal(err)
+	}
+	if others := r.Manifest.Others(); !r.Manifest.External || len(others) != 2 || others[0].Name != "root.pem" {
+		t.Errorf("%+v", r.Manifest)
+	}
+	for name, want := range map[string]string{"root.pem": "root", "root.key": "key"} {
+		if content, err := os.ReadFile(filepath.Join(to, name)); string(content) != want {
+			t.Errorf("%s: %q, %v", name, content, err)
+		}
+	}
+	lying := Manifest{Format: format, External: true, Files: []Entry{{Name: Database, Size: 1}}}
+	if err := lying.check(10); err == nil {
+		t.Error("a backup that has a database and says that it has none is taken")
+	}
+}
+
 func TestRoundTrip(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
 	deep := "issuers/" + strings.Repeat("n", 64) + "/0002/" + strings.Repeat("k", 100) + ".pem"

@@ -45,11 +45,20 @@ func Open(r io.Reader, size int64) (*Reader, error) {
 	return b, b.Manifest.check(size)
 }
 
+// Others are all files but the database.
+func (m *Manifest) Others() []Entry {
+	if m.External {
+		return m.Files
+	}
+	return m.Files[1:]
+}
+
 func (m *Manifest) check(size int64) error {
 	if m.Format != format {
 		return fmt.Errorf("it is a backup of format %d, this version of chancery reads format %d", m.Format, format)
 	}
-	if len(m.Files) == 0 || m.Files[0].Name != Database || m.Files[0].Size == 0 {
+	within := len(m.Files) > 0 && m.Files[0].Name == Database && m.Files[0].Size > 0
+	if !within && !m.External {
 		return fmt.Errorf("%w: there is no database in it", ErrNoBackup)
 	}
 	seen := map[string]bool{}
@@ -61,6 +70,9 @@ func (m *Manifest) check(size int64) error {
 			return fmt.Errorf("it lists %s twice", entry.Name)
 		}
 		seen[entry.Name] = true
+		if m.External && entry.Name == Database {
+			return errors.New("there is a database in it, and it says that there is none")
+		}
 		if size -= entry.Size; entry.Size < 0 || size < 0 {
 			return errors.New("it is cut off: it lists more than it holds")
 		}

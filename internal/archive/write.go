@@ -16,26 +16,32 @@ import (
 type Archive struct {
 	manifest []byte
 	created  time.Time
-	database string // the path of a copy that nobody changes
+	database string // the path of a copy that nobody changes; "" for none
 	entries  []Entry
-	contents [][]byte // of the entries after the database, which may change on disk
+	contents [][]byte // of the entries but the database, which may change on disk
 }
 
 // New reads the files, and the checksum of a copy of the database; nobody may
-// change the copy any more. The version is for the manifest.
+// change the copy any more. It is "" where the database is elsewhere. The version
+// is for the manifest.
 func New(database string, sources []Source, version string, created time.Time) (*Archive, error) {
 	a := &Archive{database: database, created: created.UTC().Truncate(time.Second)}
-	entry, err := describe(database)
-	if err != nil {
-		return nil, fmt.Errorf("couldn't read the copy of the database: %w", err)
+	if database != "" {
+		entry, err := describe(database)
+		if err != nil {
+			return nil, fmt.Errorf("couldn't read the copy of the database: %w", err)
+		}
+		a.entries = append(a.entries, entry)
 	}
-	a.entries = append(a.entries, entry)
 	for _, source := range sources {
 		if err := a.add(source); err != nil {
 			return nil, fmt.Errorf("couldn't back up %s: %w", source.Path, err)
 		}
 	}
-	a.manifest, err = json.MarshalIndent(Manifest{Format: format, Version: version, Created: a.created, Files: a.entries}, "", "  ")
+	var err error
+	a.manifest, err = json.MarshalIndent(Manifest{
+		Format: format, Version: version, Created: a.created, Files: a.entries, External: database == "",
+	}, "", "  ")
 	return a, err
 }
 
@@ -123,11 +129,12 @@ func (a *Archive) Write(w io.Writer) error {
 
 // writeContent writes what belongs to a header, by its number.
 func (a *Archive) writeContent(w io.Writer, i int) error {
-	switch i {
-	case 0:
+	others := len(a.entries) - len(a.contents) + 1 // the first header that is not the manifest's or the database's
+	switch {
+	case i == 0:
 		_, err := w.Write(a.manifest)
 		return err
-	case 1:
+	case i < others:
 		file, err := os.Open(a.database)
 		if err != nil {
 			return err
@@ -136,7 +143,7 @@ func (a *Archive) writeContent(w io.Writer, i int) error {
 		_, err = io.Copy(w, file)
 		return err
 	default:
-		_, err := w.Write(a.contents[i-2])
+		_, err := w.Write(a.contents[i-others])
 		return err
 	}
 }

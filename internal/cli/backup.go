@@ -24,13 +24,18 @@ func newBackup(a *app) *cobra.Command {
 runs: the database as it is at one moment, chancery.yaml, the certificates and
 the keys. FILE - is standard output. Whoever can read the file can issue as this
 CA. The passphrase of the root's key is not in it, and neither are files that
-chancery.yaml names outside of the directory.`,
+chancery.yaml names outside of the directory.
+
+Where the state is in PostgreSQL, it is not in the file: back up the database by
+its own means. "chancery restore" makes another node of the file then.`,
 		Args: args(1, "FILE"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			return a.withClient(cmd.Context(), func(c *admin.Client) error {
 				if given[0] == "-" {
-					_, err := c.Backup(cmd.Context(), a.Out)
-					a.warnOfKeys(err)
+					_, external, err := c.Backup(cmd.Context(), a.Out)
+					if err == nil {
+						a.tellOfBackup(external)
+					}
 					return err
 				}
 				return a.backup(cmd.Context(), c, given[0], force)
@@ -53,7 +58,7 @@ func (a *app) backup(ctx context.Context, c *admin.Client, path string, force bo
 	defer func() {
 		err = errors.Join(err, ignoreMissing(os.Remove(file.Name())))
 	}()
-	size, err := c.Backup(ctx, a.progress(file))
+	size, external, err := c.Backup(ctx, a.progress(file))
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return fmt.Errorf("couldn't back up to %s: %w", path, err)
 	}
@@ -61,14 +66,15 @@ func (a *app) backup(ctx context.Context, c *admin.Client, path string, force bo
 		return fmt.Errorf("couldn't back up: %w", err)
 	}
 	fmt.Fprintf(a.Out, "backed up %s to %s\n", sizeText(size), path)
-	a.warnOfKeys(nil)
+	a.tellOfBackup(external)
 	return nil
 }
 
-// warnOfKeys says what a backup is that was made without an error.
-func (a *app) warnOfKeys(err error) {
-	if err == nil {
-		fmt.Fprintln(a.Err, "It holds the issuing keys: keep it like them.")
+// tellOfBackup says what a backup is.
+func (a *app) tellOfBackup(external bool) {
+	fmt.Fprintln(a.Err, "It holds the issuing keys: keep it like them.")
+	if external {
+		fmt.Fprintln(a.Err, "It does not hold the state, which is in PostgreSQL: back that up with pg_dump or the database's own means.")
 	}
 }
 

@@ -2,6 +2,8 @@ package cli_test
 
 import (
 	"context"
+	"fmt"
+	"regexp"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -36,8 +38,25 @@ func TestMigrateScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ready": ready, "signal": sendSignal, "code": code, "sql": sql,
+			"ready": ready, "signal": sendSignal, "code": code, "mode": mode, "sql": sql, "until": until,
 		},
+	})
+}
+
+// until REGEXP ARGS… runs chancery until what it prints matches.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until REGEXP ARGS...")
+	}
+	wanted := regexp.MustCompile(args[0])
+	poll(ts, func(context.Context) error {
+		if err := ts.Exec("chancery", args[1:]...); err != nil {
+			return err
+		}
+		if printed := ts.ReadFile("stdout"); !wanted.MatchString(printed) {
+			return fmt.Errorf("it prints %s", printed)
+		}
+		return nil
 	})
 }
 

@@ -23,8 +23,25 @@ import (
 // the intermediate's last, and no command works with a CA that has only one of
 // them; restoring again then goes on.
 type restoration struct {
-	dir, stage string // stage is inside dir
-	files      []archive.Entry
+	dir, stage string          // stage is inside dir
+	files      []archive.Entry // but the database
+	external   bool            // the state is in a database elsewhere
+}
+
+// checkStore refuses a backup that has what the configuration does not want, or
+// lacks what it wants.
+func (r *restoration) checkStore(c *config.Config, whole bool) error {
+	switch {
+	case !r.external && c.Store.URL != "":
+		return errors.New("the configuration keeps the state in PostgreSQL (store.url), and the backup is of a file; restore the database by its own means")
+	case r.external && c.Store.URL == "":
+		return withHint(errors.New("the state of the CA in the backup is in PostgreSQL, and the configuration does not say where"),
+			"set store.url, or leave out --set store=sqlite")
+	case r.external && whole:
+		return withHint(fmt.Errorf("the CA in the backup is in %s already, and its state is in PostgreSQL", r.dir),
+			"bring the database back by its own means; copy what the directory lacks from the backup with tar")
+	}
+	return nil
 }
 
 // compare reports whether the directory holds the CA of the backup already. It
@@ -77,7 +94,7 @@ func fingerprint(path string) (string, error) {
 
 // checkConflicts refuses to replace anything that is not what the backup has.
 func (r *restoration) checkConflicts(c *config.Config) error {
-	for _, entry := range r.files[1:] {
+	for _, entry := range r.files {
 		there := filepath.Join(r.dir, entry.Name)
 		have, err := os.ReadFile(there)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -96,7 +113,7 @@ func (r *restoration) checkConflicts(c *config.Config) error {
 		}
 	}
 	within, err := filepath.Rel(r.dir, c.Store.Path)
-	if (err != nil || !filepath.IsLocal(within)) && present(c.Store.Path) {
+	if !r.external && (err != nil || !filepath.IsLocal(within)) && present(c.Store.Path) {
 		return withHint(fmt.Errorf("the CA in the backup has its database at %s, where there is one", c.Store.Path),
 			"move it away, if it is of no use")
 	}
@@ -113,7 +130,7 @@ func (r *restoration) placeFiles(placeDatabase func() error) error {
 	if err := keys.SyncDir(r.dir); err != nil {
 		return err
 	}
-	for _, entry := range r.files[1:] {
+	for _, entry := range r.files {
 		if entry.Name == hierarchy.RootFile || entry.Name == hierarchy.IntermediateFile {
 			continue
 		}

@@ -24,7 +24,8 @@ func newRestore(a *app) *cobra.Command {
 		Long: `Bring a CA back from a backup, in a directory that nobody uses. In a new
 directory it puts all there was in the old one: then serve it. In the directory
 of the same CA it replaces the database only; the one that was there is kept
-beside it under another name.`,
+beside it under another name. A backup of a CA whose state is in PostgreSQL has
+no database: restored in a new directory, it is another node of that CA.`,
 		Args: args(1, "FILE"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if err := a.restore(cmd.Context(), given[0]); err != nil {
@@ -59,20 +60,24 @@ func (a *app) restore(ctx context.Context, path string) (err error) {
 		if err := backup.Extract(stage); err != nil {
 			return err
 		}
-		if err := checkBackup(ctx, stage); err != nil {
+		if err := checkBackup(ctx, stage, backup.Manifest.External); err != nil {
 			return err
 		}
-		return a.place(&restoration{dir: dir, stage: stage, files: backup.Manifest.Files})
+		return a.place(&restoration{dir: dir, stage: stage, files: backup.Manifest.Others(), external: backup.Manifest.External})
 	})
 }
 
 // checkBackup makes sure that there is a CA in the backup, and that its
-// database is a whole one of Chancery's, and brings that up to date.
-func checkBackup(ctx context.Context, stage string) error {
+// database, if it is there, is a whole one of Chancery's, and brings that up to
+// date.
+func checkBackup(ctx context.Context, stage string, external bool) error {
 	for _, name := range []string{hierarchy.RootFile, hierarchy.IntermediateFile} {
 		if !present(filepath.Join(stage, name)) {
 			return fmt.Errorf("there is no %s in it", name)
 		}
+	}
+	if external {
+		return nil
 	}
 	database, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(stage, archive.Database)})
 	if err != nil {
@@ -91,8 +96,8 @@ func (a *app) place(r *restoration) error {
 	if err != nil {
 		return err
 	}
-	if c.Store.URL != "" {
-		return errors.New("the configuration keeps the state in PostgreSQL (store.url), and the backup is of a file; restore the database by its own means")
+	if err := r.checkStore(c, whole); err != nil {
+		return err
 	}
 	if whole {
 		return a.placeDatabase(r, c)
@@ -117,8 +122,11 @@ func (a *app) restoredConfig(r *restoration) (*config.Config, error) {
 	return config.Load(options)
 }
 
-// placeDatabase replaces the database.
+// placeDatabase replaces the database, if there is one in the backup.
 func (a *app) placeDatabase(r *restoration, c *config.Config) error {
+	if r.external {
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Dir(c.Store.Path), 0o700); err != nil {
 		return err
 	}

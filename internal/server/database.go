@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"chancery/internal/config"
-	"chancery/internal/failure"
 	"chancery/internal/store"
 	"chancery/internal/store/postgres"
 	"chancery/internal/store/sqlite"
@@ -14,8 +13,6 @@ import (
 // database is a store with what only its operator wants of it.
 type database interface {
 	store.Store
-	// Backup copies the store into a new file.
-	Backup(ctx context.Context, path string) error
 	// Queued is how many steps wait for the store now.
 	Queued() int
 }
@@ -25,19 +22,16 @@ func openDatabase(ctx context.Context, c *config.Config, now func() time.Time) (
 	if c.Store.URL == "" {
 		return sqlite.Open(ctx, sqlite.Options{Path: c.Store.Path, Now: now})
 	}
-	opened, err := postgres.Open(ctx, postgres.Options{
+	return postgres.Open(ctx, postgres.Options{
 		URL: c.Store.URL, PasswordFile: c.Store.PasswordFile, Connections: c.Store.Connections, Partition: c.Store.Partition.Std(), Now: now,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return served{opened}, nil
 }
 
-// served is a store in a database that somebody else runs.
-type served struct{ *postgres.Store }
-
-// Backup says who makes backups.
-func (served) Backup(context.Context, string) error {
-	return failure.New(failure.Malformed, "the state of this CA is in PostgreSQL: back that up with pg_dump or the database's own means, and copy the directory of the CA, which has the keys and the configuration")
+// backupOf copies a store into a new file; nil for one in a database that
+// somebody else runs.
+func backupOf(of database) func(ctx context.Context, path string) error {
+	if file, ok := of.(*sqlite.Store); ok {
+		return file.Backup
+	}
+	return nil
 }

@@ -94,7 +94,7 @@ func openOffline(ctx context.Context, c *config.Config, audit *slog.Logger, unlo
 		},
 		Profile:      func(name string) (string, error) { return profileNamed(c, name) },
 		Generations:  func() []admin.Generation { return generations(c) },
-		Backup:       database.Backup,
+		Backup:       backupOf(database),
 		Files:        func() ([]archive.Source, error) { return archive.Collect(c) },
 		Dir:          c.Dir,
 		Cluster:      clusterOf(database),

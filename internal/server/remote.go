@@ -25,7 +25,7 @@ func (s *Server) remoteAdmin() http.Handler {
 func (s *Server) adminDeps() admin.Deps {
 	return admin.Deps{
 		Store:            s.store,
-		Backup:           s.database.Backup,
+		Backup:           backupOf(s.database),
 		Files:            func() ([]archive.Source, error) { return archive.Collect(s.Config()) },
 		Dir:              s.options.Config.Dir,
 		Reload:           s.Reload,
