@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -12,14 +11,19 @@ import (
 )
 
 const (
-	updateCertificateRevoked = "WITH revoked AS (UPDATE certificates SET revoked = $1, reason = $2 WHERE serial = $3 AND issuer_id = $4 AND revoked = 0 " +
-		"RETURNING issuer_id, profile, not_after, partition, service), " +
+	// The certificates $3 of the issuers $4: they are locked in one order by all,
+	// and those that were revoked meanwhile are left out.
+	updateRevoked = "WITH found AS (SELECT c.serial, c.issuer_id FROM unnest($3::bytea[], $4::text[]) AS wanted (serial, issuer_id) " +
+		"JOIN certificates c ON c.serial = wanted.serial AND c.issuer_id = wanted.issuer_id WHERE c.revoked = 0 " +
+		"ORDER BY c.serial, c.issuer_id FOR UPDATE OF c), " +
+		"gone AS (UPDATE certificates c SET revoked = $1, reason = $2 FROM found WHERE c.serial = found.serial AND c.issuer_id = found.issuer_id " +
+		"RETURNING c.serial, c.issuer_id, c.profile, c.not_after, c.partition, c.service), " +
 		"counted AS (INSERT INTO certificate_changes (not_after, issuer_id, profile, good, revoked, abandoned) " +
-		"SELECT not_after, issuer_id, profile, -1, 1, 0 FROM revoked) SELECT partition, service FROM revoked"
+		"SELECT not_after, issuer_id, profile, -1, 1, 0 FROM gone) SELECT serial, issuer_id, partition, service FROM gone"
 	// The lock comes first, in a statement of its own: the next then sees all
-	// that those before it did to the service.
-	lockService          = "SELECT 1 FROM services WHERE id = $1 FOR UPDATE"
-	updateServiceRevoked = "UPDATE services SET valid_until = " + latestUnrevoked + " WHERE id = $1"
+	// that those before it did to the services.
+	lockServices          = "SELECT 1 FROM services WHERE id = ANY ($1::bytea[]) ORDER BY id FOR UPDATE"
+	updateServicesRevoked = "UPDATE services SET valid_until = " + latestUnrevoked + " WHERE id = ANY ($1::bytea[])"
 
 	// latestUnrevoked is the valid_until of a service.
 	latestUnrevoked = "coalesce((SELECT max(not_after) FROM certificates WHERE service = services.id AND service <> '' AND revoked = 0), 0)"
@@ -76,21 +80,26 @@ func revoke(c *conn, keys []store.CertificateKey, revocation store.Revocation) (
 	}
 	lists, services := map[list]bool{}, map[string]bool{}
 	gone := map[store.CertificateKey]bool{}
-	queries := make([]*query, 0, len(keys))
-	for _, key := range sortedKeys(keys) {
-		queries = append(queries, ask(func(r *row) {
-			gone[key] = true
-			lists[list{key.IssuerID, r.int64()}] = true
-			services[string(r.blob())] = true
-		}, updateCertificateRevoked, revocation.At, revocation.Reason, key.Serial[:], key.IssuerID))
+	serials, issuers := make([][]byte, len(keys)), make([]string, len(keys))
+	for i := range keys {
+		serials[i], issuers[i] = keys[i].Serial[:], keys[i].IssuerID
 	}
-	if err := c.run(queries...); err != nil || len(gone) == 0 {
+	err = c.each(func(r *row) {
+		var key store.CertificateKey
+		r.fixed(key.Serial[:])
+		key.IssuerID = r.text()
+		gone[key] = true
+		lists[list{key.IssuerID, r.int64()}] = true
+		services[string(r.blob())] = true
+	}, updateRevoked, revocation.At, revocation.Reason, serials, issuers)
+	if err != nil || len(gone) == 0 {
 		return nil, err
 	}
-	queries = nil
-	for _, id := range slices.Sorted(maps.Keys(services)) {
-		queries = append(queries, do(lockService, []byte(id)), do(updateServiceRevoked, []byte(id)))
+	var ids [][]byte
+	for id := range services {
+		ids = append(ids, []byte(id))
 	}
+	queries := []*query{do(lockServices, ids), do(updateServicesRevoked, ids)}
 	changed := map[list]bool{}
 	for l := range lists {
 		changed[l], changed[list{l.issuerID, 0}] = true, true
@@ -108,12 +117,4 @@ func revoke(c *conn, keys []store.CertificateKey, revocation store.Revocation) (
 		}
 	}
 	return revoked, c.last(append(queries, changes(store.KindRevocations))...)
-}
-
-func sortedKeys(keys []store.CertificateKey) []store.CertificateKey {
-	sorted := slices.Clone(keys)
-	slices.SortFunc(sorted, func(a, b store.CertificateKey) int {
-		return cmp.Or(bytes.Compare(a.Serial[:], b.Serial[:]), cmp.Compare(a.IssuerID, b.IssuerID))
-	})
-	return sorted
 }

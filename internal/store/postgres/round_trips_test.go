@@ -51,13 +51,14 @@ func TestRoundTrips(t *testing.T) {
 		{"EventsDone", 1, func() { _, err = s.EventsDone(ctx, []store.LimitKey{{1}, {2}}) }},
 		{"TakeLease", 1, func() { lease, err = s.TakeLease(ctx, "job", "node", time.Hour) }},
 		{"ListLeases", 1, func() { _, err = s.ListLeases(ctx) }},
-		{"Tidy of nothing under a lease", 3, func() { _, err = s.Tidy(ctx, store.TidyCutoff{Orders: now, Fence: lease.Fence()}, 10) }},
+		{"Tidy of nothing under a lease", 4, func() { _, err = s.Tidy(ctx, store.TidyCutoff{Orders: now, Fence: lease.Fence()}, 10) }},
 		{"GiveLease", 1, func() { err = s.GiveLease(ctx, lease) }},
 		{"SeeNode", 1, func() { err = s.SeeNode(ctx, store.Node{ID: "node"}) }},
 		{"ListNodes", 1, func() { _, _, err = s.ListNodes(ctx) }},
 		{"RemoveNode", 1, func() { err = s.RemoveNode(ctx, "node") }},
 		{"Secret", 1, func() { _, err = s.Secret(ctx, "a", []byte("b")) }},
 		{"Versions", 1, func() { _, err = s.Versions(ctx) }},
+		{"RevokeAll of none", 2, func() { _, err = s.RevokeAll(ctx, []store.CertificateKey{{}}, store.Revocation{At: now}) }},
 		{"Revoke", 2, func() { err = s.Revoke(ctx, key, store.Revocation{At: now, Reason: 1}) }},
 	} {
 		before := s.RoundTrips()

@@ -43,5 +43,5 @@ func openAt(t testing.TB, options Options) *Store {
 }
 
 func openTest(t testing.TB) *Store {
-	return openAt(t, Options{URL: theServer(t).Database(t), Connections: 8})
+	return openAt(t, Options{URL: theServer(t).Schema(t), Connections: 8})
 }

@@ -24,7 +24,7 @@ func TestSearches(t *testing.T) {
 // TestDivided has the certificates in partitions.
 func TestDivided(t *testing.T) {
 	storetest.RunGroups(t, func(t *testing.T) store.Store {
-		return openAt(t, Options{URL: theServer(t).Database(t), Connections: 8, Partition: time.Hour})
+		return openAt(t, Options{URL: theServer(t).Schema(t), Connections: 8, Partition: time.Hour})
 	}, "certificates", "services", "partitions", "revocation lists", "tidy")
 }
 

@@ -176,16 +176,28 @@ func (s *Server) url(database string) string {
 // Database makes an empty database.
 func (s *Server) Database(t testing.TB) (url string) {
 	t.Helper()
+	return s.url(s.create(t, "CREATE DATABASE"))
+}
+
+// Schema makes an empty schema, which is sooner done than a database, and as
+// good for a store that nothing stands before.
+func (s *Server) Schema(t testing.TB) (url string) {
+	t.Helper()
+	return s.url("postgres") + "&search_path=" + s.create(t, "CREATE SCHEMA")
+}
+
+func (s *Server) create(t testing.TB, what string) (name string) {
+	t.Helper()
 	c, err := pgx.Connect(t.Context(), s.url("postgres"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close(context.Background()) }()
-	name := "t" + strings.ToLower(rand.Text())
-	if _, err := c.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
+	name = "t" + strings.ToLower(rand.Text())
+	if _, err := c.Exec(t.Context(), what+" "+name); err != nil {
 		t.Fatal(err)
 	}
-	return s.url(name)
+	return name
 }
 
 // Remove ends the server and removes what it kept.
