@@ -93,6 +93,9 @@ func (d *Daemon) keep(ctx context.Context, dir string, slots chan struct{}) {
 	log.InfoContext(ctx, "keeping")
 	kept := &keptFolder{Daemon: d, dir: dir, slots: slots, log: log, silence: func() {}}
 	defer kept.quiet()
+	if folder.IsUntold(dir) { // whoever renewed it has not come to that
+		kept.announce(ctx)
+	}
 	loop := &renewal.Loop{Subject: kept, Log: log, Now: d.Now, Rand: d.Rand}
 	loop.Run(ctx)
 }
@@ -191,10 +194,7 @@ func (f *keptFolder) quiet() {
 
 // tell runs the command once, and reports whether that went well.
 func (f *keptFolder) tell(ctx context.Context, pause time.Duration) bool {
-	command, err := ExecOf(f.dir, f.Exec)
-	if err == nil {
-		err = RunExec(ctx, command, f.dir)
-	}
+	err := Tell(ctx, f.dir, f.Exec)
 	if err != nil {
 		f.log.ErrorContext(ctx, "the certificate is renewed, but who uses it was not told", "error", err, "again_in", pause.String())
 	}

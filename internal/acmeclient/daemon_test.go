@@ -3,6 +3,7 @@ package acmeclient
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"os"
@@ -54,4 +55,25 @@ func TestCommandIsRunAgain(t *testing.T) {
 	f.telling.Wait() // for nobody waits an hour
 	f.announce(t.Context())
 	f.quiet() // the next certificate is there
+}
+
+// TestCommandIsRunAfterACrash begins with a folder that was renewed, and nobody
+// was told.
+func TestCommandIsRunAfterACrash(t *testing.T) {
+	dir := t.TempDir()
+	opened := must[*folder.Folder](t)(folder.Open(dir, false))
+	if err := opened.MarkUntold(); err != nil {
+		t.Fatal(err)
+	}
+	opened.Close()
+	told := filepath.Join(dir, "told")
+	d := &Daemon{Exec: "echo x >> " + told, Keeper: &Keeper{Now: time.Now}, Log: quietLog, Now: time.Now, Rand: rand.Reader, Timeout: time.Minute}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 2 {
+		d.keep(ctx, dir, make(chan struct{}, 1))
+	}
+	if lines, err := os.ReadFile(told); err != nil || string(lines) != "x\n" || folder.IsUntold(dir) {
+		t.Errorf("it was run %q: %v", lines, err)
+	}
 }

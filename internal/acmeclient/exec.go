@@ -10,19 +10,30 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"chancery/internal/folder"
 )
 
 // execTime is how long a command that is told of a renewal may take.
 const execTime = time.Minute
 
-// ExecOf is the command to run when the certificate in a folder has been
-// renewed: the one given or else the record's. "" for none.
-func ExecOf(dir, given string) (string, error) {
-	if given != "" {
-		return given, nil
+// Tell runs the command for a certificate that is new: the one given or else
+// that in the folder's record, if there is one. Until that has gone well the
+// folder is marked (folder.IsUntold), also after a crash, so that it can be done
+// later: who uses the old certificate would go on until it ends.
+func Tell(ctx context.Context, dir, given string) error {
+	command := given
+	if command == "" {
+		record, err := ReadRecord(dir)
+		if err != nil {
+			return err
+		}
+		command = record.Exec
 	}
-	record, err := ReadRecord(dir)
-	return record.Exec, err
+	if err := RunExec(ctx, command, dir); err != nil {
+		return err
+	}
+	return folder.Told(dir)
 }
 
 // RunExec has the shell run a command, with the folder in CHANCERY_CERT_DIR. It

@@ -271,6 +271,11 @@ func (j *job) write(files map[string][]byte, owner *folder.Owner, chain []*x509.
 		}
 		result.Files, result.P12PasswordFile = []string{p12}, j.record.P12PasswordFile
 	}
+	if j.old != nil {
+		if err := j.folder.MarkUntold(); err != nil {
+			return nil, err
+		}
+	}
 	if err := j.folder.Replace(files, owner); err != nil {
 		return nil, err
 	}

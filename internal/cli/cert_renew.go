@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"chancery/internal/acmeclient"
+	"chancery/internal/folder"
 )
 
 // renewFlags are what "cert renew" is told.
@@ -30,7 +31,8 @@ say, after two thirds of its lifetime; run this daily, or once with --daemon.
 
 When the files are new, the command that "cert issue --exec" was given is run, or
 that of --exec here, by the shell and with the directory in CHANCERY_CERT_DIR: have
-it make the programs that use the files read them again.
+it make the programs that use the files read them again. When it fails, it is run
+again the next time, whether or not a renewal is due.
 
 With --daemon it keeps on: each certificate is renewed at a moment of its window
 that is chosen by chance, failures are tried again with growing pauses, and new
@@ -101,12 +103,8 @@ func (f *renewFlags) renewOne(ctx context.Context, a *app, file string) (certRes
 	if err != nil {
 		return certResult{}, err
 	}
-	if result.Renewed {
-		command, err := acmeclient.ExecOf(dir, f.exec)
-		if err == nil {
-			err = acmeclient.RunExec(ctx, command, dir)
-		}
-		if err != nil {
+	if result.Renewed || folder.IsUntold(dir) {
+		if err := acmeclient.Tell(ctx, dir, f.exec); err != nil {
 			return certResult{}, err
 		}
 	}

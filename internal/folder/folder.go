@@ -108,6 +108,28 @@ func (f *Folder) Replace(files map[string][]byte, owner *Owner) error {
 	return f.recover()
 }
 
+// untold marks a folder whose users have not been told yet that it is new.
+const untold = ".untold"
+
+// MarkUntold notes, before Replace, that who uses the files must be told.
+func (f *Folder) MarkUntold() error { return WriteFile(f.File(untold), nil, 0o600, nil) }
+
+// IsUntold reports whether who uses a directory's files has still to be told
+// that they are new.
+func IsUntold(path string) bool {
+	_, err := os.Lstat(filepath.Join(path, untold))
+	return err == nil
+}
+
+// Told takes that note back.
+func Told(path string) error {
+	err := os.Remove(filepath.Join(path, untold))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("couldn't note that the new certificate is known: %w", err)
+	}
+	return nil
+}
+
 // removeTemp removes what a process that was killed was writing, of which the
 // key is a secret.
 func (f *Folder) removeTemp() error {

@@ -76,6 +76,23 @@ func TestCrashLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+func TestUntold(t *testing.T) {
+	dir := t.TempDir()
+	f := must[*Folder](t)(Open(dir, false))
+	defer f.Close()
+	before := IsUntold(dir)
+	if err := f.MarkUntold(); err != nil {
+		t.Fatal(err)
+	}
+	marked := IsUntold(dir)
+	if err := errors.Join(Told(dir), Told(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if before || !marked || IsUntold(dir) {
+		t.Errorf("untold at first %v, then %v, at last %v", before, marked, IsUntold(dir))
+	}
+}
+
 func TestFolderIsForOneProcess(t *testing.T) {
 	dir := t.TempDir()
 	f := must[*Folder](t)(Open(dir, false))
