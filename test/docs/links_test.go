@@ -18,6 +18,20 @@ var (
 // TestLinks looks for what the pages link to: files of the project, and headings.
 func TestLinks(t *testing.T) {
 	t.Parallel()
+	for _, path := range allPages(t) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range linkTarget.FindAllStringSubmatch(string(text), -1) {
+			checkLink(t, path, link[1], strings.TrimPrefix(link[2], "#"))
+		}
+	}
+}
+
+// allPages are the paths of the pages.
+func allPages(t *testing.T) []string {
+	t.Helper()
 	root := filepath.Join("..", "..")
 	pages, err := filepath.Glob(filepath.Join(root, "*.md"))
 	if err != nil {
@@ -32,15 +46,7 @@ func TestLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range pages {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, link := range linkTarget.FindAllStringSubmatch(string(text), -1) {
-			checkLink(t, path, link[1], strings.TrimPrefix(link[2], "#"))
-		}
-	}
+	return pages
 }
 
 func checkLink(t *testing.T, page, target, anchor string) {
