@@ -107,10 +107,14 @@ func (w *writer) run() {
 	defer close(w.ended)
 	group := make([]*member, 0, maxGroup)
 	for first := range w.queue {
+		group = append(group[:0], first)
 		// Goroutines that are ready to run may be about to bring steps: with
 		// them in the group there are fewer commits. An idle server loses nothing.
-		runtime.Gosched()
-		group = w.waiting(append(group[:0], first))
+		for before := 0; before < len(group); {
+			before = len(group)
+			runtime.Gosched()
+			group = w.waiting(group)
+		}
 		w.commit(group)
 	}
 }
