@@ -63,8 +63,8 @@ type shared struct{ store store.Limits }
 func (p part) event() store.LimitEvent {
 	h := sha256.New()
 	for _, text := range []string{p.key.limit, p.key.of, p.key.more, p.rate.String()} {
-		_, _ = h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(text)))) //nolint:gosec // names are short
-		_, _ = h.Write([]byte(text))                                          // a hash never fails
+		_, _ = h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(text))))
+		_, _ = h.Write([]byte(text)) // a hash never fails
 	}
 	return store.LimitEvent{
 		Key:      store.LimitKey(h.Sum(nil)),

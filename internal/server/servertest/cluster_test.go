@@ -2,11 +2,13 @@ package servertest_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,11 +20,15 @@ import (
 
 	"chancery/internal/acme/acmetest"
 	"chancery/internal/admin"
+	"chancery/internal/ca"
+	"chancery/internal/identifier"
 	"chancery/internal/inventory"
 	"chancery/internal/provisioner"
 	"chancery/internal/revocation"
 	"chancery/internal/serial"
 	"chancery/internal/server/servertest"
+	"chancery/internal/store"
+	"chancery/internal/store/postgres"
 )
 
 // soon is how long a test waits for what nodes learn of each other. They promise
@@ -55,10 +61,12 @@ func operatorOf(t *testing.T, node *servertest.CA) *admin.Client {
 // TestNodesLearn has one node change what another keeps at hand.
 func TestNodesLearn(t *testing.T) {
 	t.Parallel()
-	nodes := servertest.StartCluster(t, theServer(t).Database(t), 3, "acme.renewal_poll=1s")
+	database := theServer(t).Database(t)
+	nodes := servertest.StartCluster(t, database, 3, "acme.renewal_poll=1s")
 	for name, test := range map[string]func(*testing.T, []*servertest.CA){
 		"account": learnAccount, "grant": learnGrant, "provisioner": learnProvisioner, "incident": learnIncident,
 		"revocation": learnRevocation, "own certificate": learnOwnRevocation, "challenge": shareChallenge,
+		"intent of a dead node": func(t *testing.T, nodes []*servertest.CA) { takeOverIntent(t, nodes, database) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -273,5 +281,42 @@ func shareChallenge(t *testing.T, nodes []*servertest.CA) {
 	check(t, err)
 	if _, err := here[0].Download(t.Context(), done); err != nil {
 		t.Error(err)
+	}
+}
+
+// takeOverIntent has a node die between intent and signature: the order goes on
+// at another, once the intent's time is over.
+func takeOverIntent(t *testing.T, nodes []*servertest.CA, database string) {
+	shared, err := postgres.Open(t.Context(), postgres.Options{URL: database, Connections: 2})
+	check(t, err)
+	t.Cleanup(func() { check(t, shared.Close()) })
+	client, names := nodes[0].Client(), acmetest.DNS("orphan.example.test")
+	order, err := client.NewOrder(t.Context(), names, nil)
+	check(t, err)
+	check(t, client.Prove(t.Context(), order, "http-01", nodes[0].Web.HTTP01))
+	spki, err := x509.MarshalPKIXPublicKey(newKey(t).Public())
+	check(t, err)
+	owner := store.Owner{Kind: store.OwnerOrder, ID: path.Base(order.URL)}
+	request, err := json.Marshal(ca.Request{
+		Door: "acme", AccountID: path.Base(client.AccountURL), Owner: owner, PublicKey: spki, Profile: "tls-server",
+		Identifiers: []identifier.Identifier{{Type: identifier.DNS, Value: names[0].Value}},
+	})
+	check(t, err)
+	number, err := serial.New(time.Now(), rand.Reader)
+	check(t, err)
+	key := store.CertificateKey{IssuerID: issuerOf(t, nodes[0]), Serial: number}
+	check(t, shared.BeginIssuance(t.Context(), store.Intent{
+		CertificateKey: key, Owner: owner, TBS: []byte("signed or not"), Request: request, Attempt: 1,
+		Created: time.Now(), Deadline: time.Now().Add(time.Second),
+	}))
+	there := nodes[1].ClientOf(client)
+	learns(t, "that an intent is left over", 15*time.Second, func() bool {
+		found, err := there.ReadOrder(t.Context(), order.URL)
+		check(t, err)
+		return found.Status == "valid"
+	})
+	abandoned, err := shared.Certificate(t.Context(), key)
+	if err != nil || !abandoned.Abandoned || abandoned.Revocation == nil {
+		t.Errorf("what may have been signed is not revoked: %+v, %v", abandoned, err)
 	}
 }
