@@ -29,6 +29,7 @@ func howtos() map[string]howto {
 		"haproxy.md":    {issued: 3, served: []string{"app.corp.example:443"}},
 		"lego.md":       {issued: 3},
 		"mail.md":       {issued: 2, served: []string{"mail.corp.example:25 -starttls smtp", "mail.corp.example:993"}},
+		"mariadb.md":    {issued: 3, served: []string{"db.corp.example:3306 -starttls mysql"}},
 		"mosquitto.md":  {issued: 3, served: []string{"mqtt.corp.example:8883"}},
 		"nginx.md":      {issued: 2, served: []string{"app.corp.example:443"}},
 		"postgresql.md": {issued: 3, served: []string{"db.corp.example:5432 -starttls postgres"}},
