@@ -1,7 +1,6 @@
 package fault
 
 import (
-	"fmt"
 	"net/http"
 	"testing"
 
@@ -70,12 +69,7 @@ func (a *authority) limitFiles(t *testing.T, size uint64) {
 // not ready, and gives out what it has.
 func checkFull(t *testing.T, ca *authority, held *ticket) {
 	t.Helper()
-	ca.await(t, "the server to say that it isn't ready", func() error {
-		if status, body := ca.get("/readyz"); status != http.StatusServiceUnavailable {
-			return fmt.Errorf("status %d: %s", status, body)
-		}
-		return nil
-	})
+	ca.await(t, "the server to say that it isn't ready", ca.refuses)
 	if status, body := ca.get("/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz: status %d: %s", status, body)
 	}

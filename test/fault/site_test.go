@@ -62,6 +62,14 @@ func (s *site) ready() error {
 	return nil
 }
 
+// refuses asks the CA whether it says that it is not ready, as it should.
+func (s *site) refuses() error {
+	if status, body := s.get("/readyz"); status != http.StatusServiceUnavailable {
+		return fmt.Errorf("status %d: %s", status, body)
+	}
+	return nil
+}
+
 // hang is how long a client waits for an answer before it says that there will
 // be none.
 const hang = time.Minute
