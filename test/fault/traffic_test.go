@@ -3,6 +3,7 @@ package fault
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -88,8 +89,6 @@ func (f *traffic) serve(ctx context.Context, c *client) error {
 // complete takes an order to its end. After a request that failed the client
 // asks what became of it.
 func (f *traffic) complete(ctx context.Context, k *ticket) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	again := false
 	for k.leaf == nil {
 		if err := f.insist(ctx, func() error {
@@ -108,8 +107,10 @@ func (f *traffic) complete(ctx context.Context, k *ticket) error {
 	return nil
 }
 
-// insist repeats a request until it is answered.
+// insist repeats a request until it is answered, and not for ever.
 func (f *traffic) insist(ctx context.Context, request func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	var last error
 	for {
 		err := request()
@@ -119,21 +120,19 @@ func (f *traffic) insist(ctx context.Context, request func() error) error {
 		if ctx.Err() != nil {
 			return errors.Join(err, last)
 		}
-		pause := 50 * time.Millisecond
 		switch {
 		case isBadNonce(err):
 			f.badNonces.Add(1)
-			continue
 		case isUnavailable(err):
 			f.unavailable.Add(1)
-		case isCut(err) && !isHung(err):
+		case isCut(err) && !isHung(err) && !isDistrusted(err):
 			f.cut.Add(1)
 		default:
 			return err
 		}
 		last = err
 		select {
-		case <-time.After(pause):
+		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), last)
 		}
@@ -192,6 +191,13 @@ func (f *traffic) String() string {
 func isBadNonce(err error) bool {
 	problem, ok := errors.AsType[*acmetest.Problem](err)
 	return ok && problem.Type == "urn:ietf:params:acme:error:badNonce"
+}
+
+// isDistrusted reports whether it was the client who cut a connection: to a
+// server that is not the CA's.
+func isDistrusted(err error) bool {
+	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok
 }
 
 // isHung reports whether a client gave up waiting for an answer.
