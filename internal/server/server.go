@@ -41,6 +41,7 @@ type Options struct {
 	Level   *slog.LevelVar // of Log; a reload sets it. May be nil
 	Audit   *slog.Logger   // where the audit trail goes
 	Version string
+	Now     func() time.Time // nil is time.Now
 }
 
 // Server is a certificate authority that listens. It is made by Open, and
@@ -85,8 +86,11 @@ type Server struct {
 // Open takes the directory, opens the store, reads the keys, and listens; it
 // serves nothing yet. An error says which setting is at fault.
 func Open(ctx context.Context, options Options) (_ *Server, err error) {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
 	s := &Server{
-		options: options, config: options.Config, log: options.Log, now: time.Now, started: time.Now(),
+		options: options, config: options.Config, log: options.Log, now: options.Now, started: options.Now(),
 		auditor: observe.NewAuditor(options.Audit), metrics: observe.NewMetrics(),
 		helpers: map[string]*keyhelper.Key{},
 	}
