@@ -3,16 +3,12 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 
 	"chancery/internal/store"
 	"chancery/internal/store/postgres/postgrestest"
@@ -24,7 +20,7 @@ import (
 // answer; nothing that was acknowledged is lost, and all goes on.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	dir := newDisk(t, 160<<20)
+	dir := postgrestest.NewDisk(t, 160<<20)
 	server, err := postgrestest.NewIn(filepath.Join(dir, "server"), "shared_buffers=16MB", "max_wal_size=32MB", "min_wal_size=32MB")
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +36,7 @@ func TestDiskFull(t *testing.T) {
 	l.start(t, 4)
 	l.wait(t, 20)
 	for _, crash := range []bool{false, true} {
-		filler := fill(t, dir)
+		filler := postgrestest.Fill(t, dir)
 		if crash {
 			useUpLog(t, url)
 		}
@@ -111,51 +107,4 @@ func await(t *testing.T, what string, condition func() bool) {
 		}
 		<-time.After(10 * time.Millisecond)
 	}
-}
-
-// newDisk is a small disk of its own, in memory.
-func newDisk(t *testing.T, size int) (dir string) {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "disk-") // short, for the socket's name
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	asRoot(t, "mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%d,mode=0777", size), "tmpfs", dir)
-	t.Cleanup(func() { asRoot(t, "umount", "--lazy", dir) })
-	if err := os.Mkdir(filepath.Join(dir, "server"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-func asRoot(t *testing.T, command ...string) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		command = append([]string{"sudo", "-n"}, command...)
-	}
-	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v: %s", command, err, out)
-	}
-}
-
-// fill writes a file that takes all that is left of a disk.
-func fill(t *testing.T, dir string) (path string) {
-	t.Helper()
-	f, err := os.CreateTemp(dir, "filler")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	for err = nil; err == nil; {
-		_, err = f.Write(make([]byte, 4096))
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Fatal(err)
-	}
-	var disk unix.Statfs_t
-	if err := unix.Statfs(dir, &disk); err != nil || disk.Bavail > 0 {
-		t.Fatalf("%d blocks are left (%v)", disk.Bavail, err)
-	}
-	return f.Name()
 }
