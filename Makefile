@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 GO            ?= go
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BENCHSTAT     ?= golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 GOVULNCHECK   ?= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # VERSION is what `chancery version` prints; outside a git checkout it is "dev".
@@ -22,7 +23,7 @@ RACE := -race -gcflags=github.com/ncruces/go-sqlite3-wasm/...=-race=false -gcfla
 # Without this, the race detector sleeps for a second at the end of each process.
 export GORACE ?= atexit_sleep_ms=0
 
-export GO GOLANGCI_LINT GOVULNCHECK
+export GO GOLANGCI_LINT GOVULNCHECK BENCHSTAT
 
 ##@ Use
 
@@ -83,8 +84,8 @@ fuzz: ## Run each fuzz target for FUZZTIME (2m)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 .PHONY: bench
-bench: ## Run the benchmarks that match BENCH (all)
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+bench: ## Run the benchmarks that match BENCH (all); BASE=REF compares with that
+	scripts/bench '$(BENCH)' '$(BASE)'
 
 .PHONY: cover
 cover: ## Measure test coverage; writes bin/cover.html

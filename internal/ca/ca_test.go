@@ -65,7 +65,7 @@ func (m *moodyIssuer) Issue(ctx context.Context, intent store.Intent) ([]byte, e
 
 func (r *road) now() time.Time { return time.UnixMilli(r.clock.Load()).UTC() }
 
-func newRoad(t *testing.T, constraints policy.NameConstraints, changes ...func(*ca.Deps)) *road {
+func newRoad(t testing.TB, constraints policy.NameConstraints, changes ...func(*ca.Deps)) *road {
 	t.Helper()
 	r := &road{}
 	r.clock.Store(time.Now().UnixMilli())
@@ -102,7 +102,7 @@ func newRoad(t *testing.T, constraints policy.NameConstraints, changes ...func(*
 	return r
 }
 
-func newCA(t *testing.T, now time.Time) (crypto.Signer, *x509.Certificate) {
+func newCA(t testing.TB, now time.Time) (crypto.Signer, *x509.Certificate) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func (r *road) order(t *testing.T, id string) ca.Request {
 }
 
 // newPublicKey returns the SubjectPublicKeyInfo of a new key.
-func newPublicKey(t *testing.T) []byte {
+func newPublicKey(t testing.TB) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"chancery/internal/acme/acmetest"
+	"chancery/internal/store/postgres/postgrestest"
 )
 
 // clients work at once, each with an account and kept connections of its own.
@@ -32,9 +33,22 @@ const clients = 16
 
 // BenchmarkIssuance proves a new address by http-01 for each certificate.
 // server-ms/cert is the CPU time of the CA's process alone, of all its cores;
-// the clients and the targets of the validation run in this one.
+// the clients and the targets of the validation run in this one, and PostgreSQL
+// in its own.
 func BenchmarkIssuance(b *testing.B) {
-	ca := startCA(b)
+	b.Run("sqlite", func(b *testing.B) { issue(b) })
+	b.Run("postgres", func(b *testing.B) {
+		server, err := postgrestest.New()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _ = server.Remove() })
+		issue(b, "--set", "store.url="+server.Schema(b))
+	})
+}
+
+func issue(b *testing.B, settings ...string) {
+	ca := startCA(b, settings...)
 	workers := make([]*acmetest.Client, clients)
 	for i := range workers {
 		workers[i] = ca.register(b)
@@ -107,17 +121,17 @@ type ca struct {
 	roots        *x509.CertPool
 }
 
-func startCA(b *testing.B) *ca {
+func startCA(b *testing.B, more ...string) *ca {
 	dir := b.TempDir()
 	binary := filepath.Join(dir, "chancery")
 	run(b, exec.Command("go", "build", "-o", binary, "chancery/cmd/chancery"))
 	data := filepath.Join(dir, "ca")
 	listen, metrics := freeAddress(b), freeAddress(b)
 	_, port, _ := net.SplitHostPort(freeAddress(b))
-	settings := []string{
+	settings := append([]string{
 		"--dir", data, "--set", "listen=" + listen, "--set", "http_listen=" + freeAddress(b), "--set", "metrics_listen=" + metrics,
 		"--set", "validation.http_port=" + port, "--set", "validation.allow=127.0.0.0/8",
-	}
+	}, more...)
 	run(b, exec.Command(binary, append([]string{"init"}, settings...)...))
 	serve := exec.Command(binary, append([]string{"serve"}, settings...)...)
 	if err := serve.Start(); err != nil {
