@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -288,5 +289,39 @@ func TestWarnings(t *testing.T) {
 		if strings.Contains(all, wrong) {
 			t.Errorf("%q is said:\n%s", wrong, all)
 		}
+	}
+}
+
+// listed is a store that only tells of nodes.
+type listed struct {
+	cluster.Store
+	nodes []store.Node
+	now   time.Time
+}
+
+func (l listed) ListNodes(context.Context) ([]store.Node, time.Time, error) {
+	return l.nodes, l.now, nil
+}
+func (l listed) ListLeases(context.Context) ([]store.Lease, error) { return nil, nil }
+
+func TestMissingNodes(t *testing.T) {
+	now := time.Now()
+	node := func(id, name string, age time.Duration) store.Node {
+		at := now.Add(-age)
+		return store.Node{ID: id, Name: name, Version: "0.6.0", Started: at, Clock: at, Seen: at, Details: []byte(`{"ready": true}`)}
+	}
+	found, err := cluster.Look(t.Context(), listed{now: now, nodes: []store.Node{
+		node("killed", "a", time.Minute), node("again", "a", time.Second), node("gone", "b", time.Minute), node("c", "c", 14*time.Second),
+	}})
+	check(t, err)
+	var ids []string
+	for _, one := range found.Nodes {
+		ids = append(ids, one.ID)
+	}
+	if !slices.Equal(ids, []string{"again", "gone", "c"}) || !found.Nodes[1].Missing || found.Nodes[2].Missing {
+		t.Errorf("%+v", found.Nodes)
+	}
+	if len(found.Warnings) != 1 || !strings.Contains(found.Warnings[0], "the node b (gone) was not seen for 1m0s") {
+		t.Errorf("%q", found.Warnings)
 	}
 }

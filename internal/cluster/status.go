@@ -81,6 +81,8 @@ func Look(ctx context.Context, from Store) (Status, error) {
 	for _, one := range found {
 		status.Nodes = append(status.Nodes, status.view(one, now))
 	}
+	all := slices.Clone(status.Nodes)
+	status.Nodes = slices.DeleteFunc(status.Nodes, func(n Node) bool { return cameBack(n, all) })
 	status.warn()
 	return status, nil
 }
@@ -100,6 +102,14 @@ func (s *Status) view(one store.Node, now time.Time) Node {
 		}
 	}
 	return node
+}
+
+// cameBack reports whether a node that is missing runs again, as another one of
+// the same name.
+func cameBack(gone Node, all []Node) bool {
+	return gone.Missing && slices.ContainsFunc(all, func(n Node) bool {
+		return n.Name == gone.Name && !n.Missing && n.Seen.After(gone.Seen)
+	})
 }
 
 // warn looks for what is wrong. Nodes that are not there any more differ from
