@@ -251,13 +251,10 @@ func namesOfServices(kind *transfer.Kind, rows []transfer.Row) *query {
 }
 
 // Build implements transfer.Destination: services that come go on after the
-// numbers of these, and these are entered into the search.
+// numbers of these. They are entered into the search once the store is served,
+// as those are that come; until then it looks at them one by one.
 func (t *Transfer) Build(ctx context.Context) error {
-	err := update(ctx, t.store, "number services", func(c *conn) error { return c.last(do(selectNumbered)) })
-	if err != nil {
-		return err
-	}
-	return t.store.catchUp(ctx)
+	return update(ctx, t.store, "number services", func(c *conn) error { return c.last(do(selectNumbered)) })
 }
 
 // End implements transfer.Destination.

@@ -30,7 +30,7 @@ type Step string
 const (
 	Resuming Step = "going on with the migration that was broken off"
 	Copying  Step = "copying"
-	Building Step = "building what is searched and counted"
+	Building Step = "building what is searched"
 	Checking Step = "checking"
 )
 

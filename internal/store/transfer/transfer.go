@@ -49,7 +49,8 @@ type Destination interface {
 	// Put stores the records that come after a key, which is the Position now;
 	// else the error is ErrOvertaken.
 	Put(ctx context.Context, kind *Kind, after Row, rows []Row) error
-	// Build makes what is derived from the records, as far as Put has not.
+	// Build makes what is derived from the records, as far as Put has not, and as
+	// the store does not do so by itself once it is served.
 	Build(ctx context.Context) error
 	// End makes the store one like all others.
 	End(ctx context.Context) error

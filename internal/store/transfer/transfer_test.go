@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		beChild(from, os.Getenv(childTo))
 	}
 	flag.Parse()
-	_ = flag.Set("rapid.checks", "3") // each is a migration there and back
+	_ = flag.Set("rapid.checks", "2") // each is a migration there and back
 	_ = flag.Set("rapid.steps", "60")
 	code := m.Run()
 	if server != nil {
@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 }
 
 // database is the URL of an empty one.
-func database(t *testing.T) string {
+func database(t testing.TB) string {
 	t.Helper()
 	serverOnce.Do(func() { server, serverError = postgrestest.New() })
 	if serverError != nil {
@@ -73,7 +73,7 @@ func open(ctx context.Context, place string, transferring bool) (*movable, error
 	return &movable{s.Transfer(), s}, nil
 }
 
-func mustOpen(t *testing.T, place string, transferring bool) *movable {
+func mustOpen(t testing.TB, place string, transferring bool) *movable {
 	t.Helper()
 	s, err := open(t.Context(), place, transferring)
 	if err != nil {
@@ -83,7 +83,7 @@ func mustOpen(t *testing.T, place string, transferring bool) *movable {
 	return s
 }
 
-func file(t *testing.T) string { return filepath.Join(t.TempDir(), "chancery.db") }
+func file(t testing.TB) string { return filepath.Join(t.TempDir(), "chancery.db") }
 
 // run migrates.
 func run(ctx context.Context, from transfer.Source, to transfer.Destination) ([]transfer.Result, error) {
@@ -92,7 +92,7 @@ func run(ctx context.Context, from transfer.Source, to transfer.Destination) ([]
 }
 
 // migrate moves what is in one place into another.
-func migrate(t *testing.T, from, to string) []transfer.Result {
+func migrate(t testing.TB, from, to string) []transfer.Result {
 	t.Helper()
 	source, destination := mustOpen(t, from, false), mustOpen(t, to, true)
 	results, err := run(t.Context(), source, destination)
@@ -129,15 +129,20 @@ func TestThereAndBack(t *testing.T) {
 }
 
 // some is a file with an account and its certificates.
-func some(t *testing.T, n int) string {
+func some(t testing.TB, n int) string {
 	t.Helper()
 	path := file(t)
+	fill(t, path, n)
+	return path
+}
+
+func fill(t testing.TB, path string, certificates int) {
+	t.Helper()
 	s := mustOpen(t, path, false)
-	storetest.IssueMany(t, s.store, n)
+	storetest.IssueMany(t, s.store, certificates)
 	if err := s.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return path
 }
 
 // TestRefuses checks what is no destination, and who may open one.
