@@ -73,3 +73,26 @@ func allTests(t *testing.T) string {
 	}
 	return all.String()
 }
+
+// TestConfigurations checks what pages show of chancery.yaml.
+func TestConfigurations(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.output(t, "chancery init --dir lib --path-length 1 --listen "+p.address+":9443")
+	others := unrun()
+	for _, path := range allPages(t) {
+		if _, other := others[strings.TrimPrefix(path, "../../")]; other {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range yamlBlock.FindAllSubmatch(text, -1) {
+			p.write(t, "lib/chancery.yaml", block[1])
+			if out, err := p.run(t, "chancery config check --dir lib"); err != nil {
+				t.Errorf("%s shows\n%s\n%s", path, block[1], out)
+			}
+		}
+	}
+}
