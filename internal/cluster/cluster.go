@@ -45,7 +45,10 @@ type Deps struct {
 	Store   Store
 	Name    string // for people
 	Version string
-	Now     func() time.Time // with a reading of the monotonic clock, as time.Now has it
+	Now     func() time.Time // the node's clock, which may be wrong, and set
+	// Elapsed is time.Now: what lies between two of its times is measured, and no
+	// setting of the clock changes that.
+	Elapsed func() time.Time
 	Log     *slog.Logger
 
 	// Describe is what the node says of itself now.

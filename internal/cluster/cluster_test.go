@@ -118,7 +118,7 @@ func start(t *testing.T, at *postgres.Store, name string, life time.Duration, de
 	t.Helper()
 	m := &member{line: &line{Store: at}}
 	m.Member = cluster.New(cluster.Deps{
-		Store: m.line, Name: name, Version: "0.6.0", Now: time.Now, Log: slog.New(slog.DiscardHandler), Describe: describe, LeaseLife: life,
+		Store: m.line, Name: name, Version: "0.6.0", Now: time.Now, Elapsed: time.Now, Log: slog.New(slog.DiscardHandler), Describe: describe, LeaseLife: life,
 		Forget: map[store.Kind]func(){store.KindIncidents: func() { m.forgot.Add(1) }},
 		Reload: map[store.Kind]func(context.Context) error{store.KindProvisioners: func(context.Context) error {
 			m.reloaded.Add(1)

@@ -28,7 +28,7 @@ type leases struct {
 
 type heldLease struct {
 	store.Lease
-	renew, until time.Time // by this node's monotonic clock
+	renew, until time.Time // by Elapsed
 }
 
 func (l *leases) wanted() []string {
@@ -52,7 +52,7 @@ func (m *Member) Held(job string) (store.Fence, bool) {
 	m.leases.mu.Lock()
 	defer m.leases.mu.Unlock()
 	held, found := m.leases.held[job]
-	if !found || !m.deps.Now().Before(held.until) {
+	if !found || !m.deps.Elapsed().Before(held.until) {
 		return store.Fence{}, false
 	}
 	return held.Fence(), true
@@ -84,7 +84,7 @@ func (m *Member) keepOnce(ctx context.Context) {
 		switch held, found := m.leases.held[job]; {
 		case !found:
 			missing = append(missing, job)
-		case !m.deps.Now().Before(held.renew):
+		case !m.deps.Elapsed().Before(held.renew):
 			m.take(ctx, job)
 		}
 	}
@@ -115,7 +115,7 @@ func (m *Member) takeFree(ctx context.Context, jobs []string) {
 // take takes or renews a lease. Its end is reckoned from before the store was
 // asked.
 func (m *Member) take(ctx context.Context, job string) {
-	asked, life := m.deps.Now(), m.deps.LeaseLife
+	asked, life := m.deps.Elapsed(), m.deps.LeaseLife
 	lease, err := m.deps.Store.TakeLease(ctx, job, m.id, life)
 	if errors.Is(err, store.ErrClaimed) {
 		m.drop(job)

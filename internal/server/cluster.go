@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"chancery/internal/acme"
 	"chancery/internal/cluster"
@@ -37,6 +38,7 @@ func (s *Server) openMember(context.Context) error {
 		Name:     cmp.Or(s.config.Node.Name, host),
 		Version:  s.options.Version,
 		Now:      s.now,
+		Elapsed:  time.Now,
 		Log:      s.log,
 		Describe: s.describe,
 		Forget: map[store.Kind]func(){
