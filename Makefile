@@ -87,6 +87,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (2m)
 bench: ## Run the benchmarks that match BENCH (all); BASE=REF compares with that
 	scripts/bench '$(BENCH)' '$(BASE)'
 
+.PHONY: sizing
+sizing: ## Measure the tables of docs/sizing.md here; SIZING="-stored 1000000" and other flags
+	$(GO) run ./test/load/sizing $(SIZING)
+
 .PHONY: cover
 cover: ## Measure test coverage; writes bin/cover.html
 	@mkdir -p bin
