@@ -93,7 +93,7 @@ func (m *machine) command(ctx context.Context, line string) *exec.Cmd {
 
 // try runs a line and returns what it wrote.
 func (m *machine) try(ctx context.Context, line string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	out, err := m.command(ctx, line).CombinedOutput()
 	if errors.Is(err, exec.ErrWaitDelay) {
@@ -127,7 +127,7 @@ func (m *machine) await(t *testing.T, line string) {
 	t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); ; <-tick.C {
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
 		out, err := m.try(t.Context(), line)
 		if err == nil {
 			return
