@@ -89,20 +89,27 @@ func (p *relyingParty) revokeUntilKilled(t *testing.T, todo []*ticket) (acknowle
 	defer cancel()
 	var work sync.WaitGroup
 	work.Go(func() { acknowledged, left = p.revoke(ctx, todo) })
-	work.Go(func() {
-		for ctx.Err() == nil {
-			for _, path := range p.paths {
-				if _, err := p.read(path); err != nil && !errors.Is(err, errNoAnswer) {
-					t.Error(err)
-				}
-			}
-		}
-	})
+	work.Go(func() { p.keepReading(ctx, t) })
 	<-time.After(time.Duration(900+rand.IntN(300)) * time.Millisecond)
 	p.ca.kill()
 	cancel()
 	work.Wait()
 	return acknowledged, left
+}
+
+// keepReading reads the lists until ctx is done.
+func (p *relyingParty) keepReading(ctx context.Context, t *testing.T) {
+	for ctx.Err() == nil {
+		for _, path := range p.paths {
+			if _, err := p.read(path); err != nil && !errors.Is(err, errNoAnswer) {
+				t.Error(err)
+			}
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // revoke revokes one certificate after the other until the server is gone.
