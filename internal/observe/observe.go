@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 )
 
 // NewLogger returns a logger that writes "text" or "json" lines to w, from
@@ -42,5 +43,17 @@ func NewAuditor(log *slog.Logger) *Auditor {
 // "certificate.revoke"; the attributes say the rest, by the keys "who",
 // "on_behalf_of", "outcome" and "rule" where they apply.
 func (a *Auditor) Audit(ctx context.Context, action string, attrs ...slog.Attr) {
-	a.log.LogAttrs(ctx, slog.LevelInfo, "audit", append([]slog.Attr{slog.String("action", action)}, attrs...)...)
+	write(ctx, a.log, slog.LevelInfo, "audit", slog.String("action", action), attrs)
+}
+
+// write is slog.Logger.LogAttrs without finding out who called it, which no line
+// says and which takes a fifth of the time.
+func write(ctx context.Context, log *slog.Logger, level slog.Level, message string, first slog.Attr, more []slog.Attr) {
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	record := slog.NewRecord(time.Now(), level, message, 0)
+	record.AddAttrs(first)
+	record.AddAttrs(more...)
+	_ = log.Handler().Handle(ctx, record) // slog, too, has nobody to tell
 }

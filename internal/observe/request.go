@@ -110,7 +110,8 @@ func (q *Requests) finish(answer *recorder, r *http.Request, took time.Duration)
 	q.Metrics.request(answer.fields.resource, answer.status)
 	level := q.level(answer.fields.resource, answer.status)
 	if q.Log.Enabled(r.Context(), level) {
-		q.Log.LogAttrs(r.Context(), level, "request", line(answer, r, took)...)
+		attrs := line(answer, r, took)
+		write(r.Context(), q.Log, level, "request", attrs[0], attrs[1:])
 	}
 	if answer.status == statusAborted {
 		panic(http.ErrAbortHandler) // net/http then closes the connection
