@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -14,8 +15,9 @@ const (
 	askEvery = 300 * time.Millisecond
 	askTime  = 700 * time.Millisecond
 
-	reloadTime  = 10 * time.Second
-	reloadAgain = time.Second
+	reloadTime   = 10 * time.Second
+	reloadAgain  = 500 * time.Millisecond
+	reloadRarely = 30 * time.Second
 )
 
 // watch asks the store again and again what has changed, until ctx is done.
@@ -101,29 +103,39 @@ func (r *reloads) take() map[store.Kind]bool {
 }
 
 // reload reads again what was changed, until ctx is done. It keeps watch from
-// waiting.
+// waiting. What fails is tried again, less and less often.
 func (m *Member) reload(ctx context.Context) {
+	var failed map[store.Kind]bool
+	var again <-chan time.Time
+	pause := reloadAgain
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-m.reloads.wake:
+		case <-again:
 		}
-		failed := false
-		for kind := range m.reloads.take() {
-			if err := m.reloadOnce(ctx, kind); err != nil && ctx.Err() == nil {
-				m.deps.Log.ErrorContext(ctx, "couldn't take over what another node has changed; will try again", "kind", kind, "error", err)
-				m.reloads.add(kind)
-				failed = true
-			}
+		due := m.reloads.take()
+		maps.Copy(due, failed)
+		failed = m.reloadAll(ctx, due)
+		if len(failed) == 0 {
+			pause, again = reloadAgain, nil
+			continue
 		}
-		if failed {
-			select {
-			case <-ctx.Done():
-			case <-time.After(reloadAgain):
-			}
+		again, pause = time.After(pause), min(2*pause, reloadRarely)
+	}
+}
+
+// reloadAll reads kinds again and returns those that it couldn't.
+func (m *Member) reloadAll(ctx context.Context, due map[store.Kind]bool) map[store.Kind]bool {
+	failed := map[store.Kind]bool{}
+	for kind := range due {
+		if err := m.reloadOnce(ctx, kind); err != nil && ctx.Err() == nil {
+			m.deps.Log.ErrorContext(ctx, "couldn't take over what another node has changed; will try again", "kind", kind, "error", err)
+			failed[kind] = true
 		}
 	}
+	return failed
 }
 
 func (m *Member) reloadOnce(ctx context.Context, kind store.Kind) error {
