@@ -6,7 +6,9 @@ package form
 // ones in the rest of a long one, and some that are counted one by one in the
 // rest of a short one.
 const (
-	LevelAll, LevelShort, LevelLong = 0, 1, 2
+	LevelAll   = 0
+	LevelShort = 1
+	LevelLong  = 2
 
 	ShortSpan = 1 << 16 // ms: a good minute
 	LongSpan  = 1 << 25 // ms: nine hours

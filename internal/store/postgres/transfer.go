@@ -90,27 +90,11 @@ func (t *Transfer) Page(ctx context.Context, kind *transfer.Kind, after transfer
 	sql := numbered(kind.PageSQL(transferColumns(), after == nil))
 	args := append(append([]any(nil), after...), kind.Page)
 	return read(ctx, t.store, "read records", func(c *conn) (rows []transfer.Row, err error) {
-		err = c.each(func(r *row) { rows = append(rows, neutral(kind, r)) }, sql, args...)
+		err = c.each(func(r *row) {
+			rows = append(rows, kind.Read(transfer.Reader{Text: r.text, Number: r.int64, Truth: r.bool, Octets: r.blob}))
+		}, sql, args...)
 		return rows, err
 	})
-}
-
-// neutral reads a record.
-func neutral(kind *transfer.Kind, r *row) transfer.Row {
-	values := make(transfer.Row, len(kind.Columns))
-	for i, column := range kind.Columns {
-		switch column.Type {
-		case transfer.Number:
-			values[i] = r.int64()
-		case transfer.Truth:
-			values[i] = r.bool()
-		case transfer.Octets:
-			values[i] = r.blob()
-		default:
-			values[i] = r.text()
-		}
-	}
-	return values
 }
 
 // Begin implements transfer.Destination.

@@ -82,23 +82,11 @@ func (t *Transfer) Page(ctx context.Context, kind *transfer.Kind, after transfer
 
 // neutral reads a record.
 func neutral(kind *transfer.Kind, r *row) transfer.Row {
-	values := make(transfer.Row, len(kind.Columns))
-	for i, column := range kind.Columns {
-		switch column.Type {
-		case transfer.Number:
-			values[i] = r.int64()
-		case transfer.Truth:
-			values[i] = r.bool()
-		case transfer.Octets:
-			values[i] = r.blob()
-		default:
-			values[i] = r.text()
-		}
-		if column.Name == "authorization_ids" {
-			var ids []string
-			r.decode([]byte(values[i].(string)), &ids)
-			values[i] = strings.Join(ids, " ")
-		}
+	values := kind.Read(transfer.Reader{Text: r.text, Number: r.int64, Truth: r.bool, Octets: r.blob})
+	if at := kind.Index("authorization_ids"); at >= 0 {
+		var ids []string
+		r.decode([]byte(values[at].(string)), &ids)
+		values[at] = strings.Join(ids, " ")
 	}
 	return values
 }

@@ -49,7 +49,7 @@ func migrateChild(ctx context.Context, from, to string) error {
 // is through, and then looks whether all is there.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	source := some(t, 700)
+	source := some(t, 550)
 	destination := database(t)
 	t.Run("into postgres", func(t *testing.T) { migrateKilled(t, source, destination) })
 	t.Run("into sqlite", func(t *testing.T) { migrateKilled(t, destination, file(t)) })

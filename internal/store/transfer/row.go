@@ -75,6 +75,32 @@ func Decode(b []byte) (row Row, err error) {
 	return row, nil
 }
 
+// Reader reads the columns of a record one after the other.
+type Reader struct {
+	Text   func() string
+	Number func() int64
+	Truth  func() bool
+	Octets func() []byte
+}
+
+// Read reads a record of the kind.
+func (k *Kind) Read(from Reader) Row {
+	row := make(Row, len(k.Columns))
+	for i, column := range k.Columns {
+		switch column.Type {
+		case Number:
+			row[i] = from.Number()
+		case Truth:
+			row[i] = from.Truth()
+		case Octets:
+			row[i] = from.Octets()
+		default:
+			row[i] = from.Text()
+		}
+	}
+	return row
+}
+
 // KeyOf is the key of a record of the kind.
 func (k *Kind) KeyOf(r Row) Row { return slices.Clone(r[:k.Key]) }
 
