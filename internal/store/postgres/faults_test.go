@@ -17,6 +17,7 @@ import (
 
 	"chancery/internal/store"
 	"chancery/internal/store/postgres/postgrestest"
+	"chancery/internal/store/storetest"
 )
 
 // TestKill kills the server in the middle of load, five times. The load goes
@@ -31,7 +32,7 @@ func TestKill(t *testing.T) {
 		_ = server.Remove()
 	})
 	s := openAt(t, Options{URL: server.Database(t), Connections: 8, Deadline: time.Minute})
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +58,7 @@ func TestConnectionsCut(t *testing.T) {
 	url := server.Database(t)
 	p := newProxy(t, server)
 	s := openAt(t, Options{URL: strings.Replace(url, fmt.Sprint(server.Port), fmt.Sprint(p.port), 1), Connections: 4, Deadline: time.Minute})
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
@@ -83,8 +84,9 @@ func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	server := theServer(t)
 	url := server.Database(t)
+	_ = openAt(t, Options{URL: url}).Close() // the first takes longer
 	p := newProxy(t, server)
-	s := openAt(t, Options{URL: strings.Replace(url, fmt.Sprint(server.Port), fmt.Sprint(p.port), 1), Connections: 2, Deadline: time.Second})
+	s := openAt(t, Options{URL: strings.Replace(url, fmt.Sprint(server.Port), fmt.Sprint(p.port), 1), Connections: 2, Deadline: 2 * time.Second})
 	p.silent.Store(true)
 	begun := time.Now()
 	_, err := s.Account(t.Context(), "a")
@@ -119,7 +121,7 @@ func (l *load) start(t *testing.T, workers int) {
 	for worker := range workers {
 		l.group.Go(func() {
 			for i := 0; !l.ended.Load(); i++ {
-				id, key, err := issue(t, l.store, l.account, fmt.Sprintf("host%d-%d.example", worker, i))
+				id, key, err := storetest.Issue(t, l.store, l.account, fmt.Sprintf("host%d-%d.example", worker, i))
 				if l.suffers && errors.Is(err, store.ErrUnavailable) {
 					l.failed.Add(1)
 					<-time.After(time.Millisecond)

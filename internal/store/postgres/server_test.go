@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"flag"
 	"os"
 	"sync"
 	"testing"
@@ -15,6 +16,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	// Each of rapid's steps is some round trips: fewer than usual, unless told.
+	if err := flag.Set("rapid.checks", "40"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if shared != nil {
 		_ = shared.Remove()
