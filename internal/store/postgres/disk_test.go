@@ -12,6 +12,7 @@ import (
 
 	"chancery/internal/store"
 	"chancery/internal/store/postgres/postgrestest"
+	"chancery/internal/store/storetest"
 )
 
 // TestDiskFull takes the disk from the server in the middle of load, and gives
@@ -28,7 +29,7 @@ func TestDiskFull(t *testing.T) {
 	t.Cleanup(func() { _ = server.Remove() })
 	url := server.Database(t)
 	s := openAt(t, Options{URL: url, Connections: 4, Deadline: time.Second})
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/storetest"
 )
 
 // TestProcesses races stores of their own, as those of several processes are,
@@ -24,7 +25,7 @@ func TestProcesses(t *testing.T) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	if _, _, err := stores[0].CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func TestProcesses(t *testing.T) {
 func raceIssuance(t *testing.T, stores []*Store, accountID string) {
 	t.Helper()
 	ctx, now := t.Context(), time.Now()
-	order := testOrder(t, accountID, rand.Text()+".example", now)
+	order := storetest.NewOrder(t, accountID, rand.Text()+".example", now)
 	if _, _, err := stores[0].CreateOrder(ctx, order, order.Authorizations); err != nil {
 		t.Fatal(err)
 	}
@@ -48,24 +49,24 @@ func raceIssuance(t *testing.T, stores []*Store, accountID string) {
 	}
 	begin := func(owner store.Owner) func(s *Store) bool {
 		return func(s *Store) bool {
-			c := testCertificate(t, &order, now)
+			c := storetest.NewCertificate(t, &order, now)
 			return s.BeginIssuance(ctx, store.Intent{CertificateKey: c.CertificateKey, Owner: owner, TBS: c.DER, Created: now, Deadline: now.Add(time.Hour)}) == nil
 		}
 	}
 	happens(t, stores, 1, "finalize", begin(store.Owner{Kind: store.OwnerOrder, ID: order.ID}))
-	happens(t, stores, 1, "token", begin(store.Owner{Kind: store.OwnerToken, ID: newID(t)}))
+	happens(t, stores, 1, "token", begin(store.Owner{Kind: store.OwnerToken, ID: storetest.NewID(t)}))
 }
 
 // raceAccounts races for an account key and for a binding key of one use.
 func raceAccounts(t *testing.T, stores []*Store) {
 	t.Helper()
-	binding := store.Binding{ID: newID(t), SingleUse: true, Created: time.Now()}
+	binding := store.Binding{ID: storetest.NewID(t), SingleUse: true, Created: time.Now()}
 	if err := stores[0].CreateBinding(t.Context(), binding); err != nil {
 		t.Fatal(err)
 	}
 	create := func(change func(*store.Account)) func(s *Store) bool {
 		return func(s *Store) bool {
-			account := testAccount(t)
+			account := storetest.NewAccount(t)
 			change(&account)
 			_, created, err := s.CreateAccount(t.Context(), account)
 			return err == nil && created

@@ -13,6 +13,7 @@ import (
 
 	"chancery/internal/serial"
 	"chancery/internal/store"
+	"chancery/internal/store/storetest"
 )
 
 // TestNextRange checks which ranges are made when.
@@ -53,7 +54,7 @@ func TestRanges(t *testing.T) {
 	url := theServer(t).Database(t)
 	s := openAt(t, Options{URL: url, Partition: time.Hour})
 	checkTables(t, s, 3)
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func TestRanges(t *testing.T) {
 // record stores a certificate with a serial of that time.
 func record(t *testing.T, s *Store, made time.Time) store.CertificateKey {
 	t.Helper()
-	c := testCertificate(t, &store.Order{}, made)
+	c := storetest.NewCertificate(t, &store.Order{}, made)
 	c.Owner, c.NotAfter = store.Owner{}, time.Now().Add(time.Hour)
 	err := s.BeginIssuance(t.Context(), store.Intent{CertificateKey: c.CertificateKey, Created: made, Deadline: made})
 	if err = errors.Join(err, s.CompleteIssuance(t.Context(), c)); err != nil {

@@ -5,17 +5,18 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/storetest"
 )
 
 // TestRoundTrips holds each step to what it needs.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	s, ctx, now := openTest(t), t.Context(), time.Now()
-	account := testAccount(t)
-	order := testOrder(t, account.ID, "a.example", now)
+	account := storetest.NewAccount(t)
+	order := storetest.NewOrder(t, account.ID, "a.example", now)
 	s.upkeep.stop() // which has round trips of its own
-	again := testOrder(t, account.ID, "a.example", now)
-	certificate := testCertificate(t, &order, now)
+	again := storetest.NewOrder(t, account.ID, "a.example", now)
+	certificate := storetest.NewCertificate(t, &order, now)
 	key := certificate.CertificateKey
 	again.Replaces = &key
 	events := []store.LimitEvent{{Key: store.LimitKey{1}, Interval: 1, Span: 1}, {Key: store.LimitKey{2}, Interval: 1, Span: 1}}

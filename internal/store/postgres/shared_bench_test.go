@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/storetest"
 )
 
 // BenchmarkNonces spends nonces in messages of so many.
@@ -14,7 +15,7 @@ func BenchmarkNonces(b *testing.B) {
 	for _, size := range []int{1, 16} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			s := openTest(b)
-			parallel(b, "call", func(i int64) error {
+			storetest.Benchmark(b, "call", func(i int64) error {
 				ids := make([]store.NonceID, size)
 				for j := range ids {
 					binary.BigEndian.PutUint64(ids[j][:], uint64(time.Now().UnixMilli())<<16)
@@ -33,7 +34,7 @@ func BenchmarkLimits(b *testing.B) {
 	for _, accounts := range []int64{1, 64} {
 		b.Run(fmt.Sprint(accounts), func(b *testing.B) {
 			s := openTest(b)
-			parallel(b, "call", func(i int64) error {
+			storetest.Benchmark(b, "call", func(i int64) error {
 				list := make([]store.LimitEvent, 3)
 				for j := range list {
 					list[j] = store.LimitEvent{Interval: time.Nanosecond, Span: time.Hour}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"chancery/internal/store/storetest"
 )
 
 // crashEnv names the store in which a child of TestKill works.
@@ -31,7 +33,7 @@ func crashChild(path string) {
 		os.Exit(1)
 	}
 	t := &testing.T{} // only for its Error
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	if _, _, err := s.CreateAccount(context.Background(), account); err != nil {
 		fmt.Println("failed:", err)
 		os.Exit(1)
@@ -40,7 +42,7 @@ func crashChild(path string) {
 		go func() {
 			for i := 0; ; i++ {
 				name := fmt.Sprintf("host%d-%d-%d.example", os.Getpid(), worker, i)
-				id, err := issue(t, s, account.ID, name)
+				id, _, err := storetest.Issue(t, s, account.ID, name)
 				if err != nil {
 					fmt.Println("failed:", err)
 					os.Exit(1)

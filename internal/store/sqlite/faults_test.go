@@ -13,6 +13,7 @@ import (
 	"github.com/ncruces/go-sqlite3"
 
 	"chancery/internal/store"
+	"chancery/internal/store/storetest"
 )
 
 // load issues certificates from several goroutines until its context ends, and
@@ -25,7 +26,7 @@ type load struct {
 
 func startLoad(ctx context.Context, t *testing.T, s *Store) *load {
 	l := &load{done: map[string]string{}}
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	if _, _, err := s.CreateAccount(ctx, account); err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func startLoad(ctx context.Context, t *testing.T, s *Store) *load {
 		l.wait.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				name := fmt.Sprintf("%s-%d-%d.example", account.ID, worker, i)
-				if order, err := issue(t, s, account.ID, name); err == nil {
+				if order, _, err := storetest.Issue(t, s, account.ID, name); err == nil {
 					l.add(order, name)
 				}
 			}
@@ -196,7 +197,7 @@ func TestGroupFailsTogether(t *testing.T) {
 	s := d.open(t)
 	accounts := make([]store.Account, 20)
 	for i := range accounts {
-		accounts[i] = testAccount(t)
+		accounts[i] = storetest.NewAccount(t)
 	}
 	create := func(i int) error {
 		_, _, err := s.CreateAccount(t.Context(), accounts[i/2]) // each twice: the second finds what the first wrote

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/storetest"
 )
 
 // checkRecent compares each record in memory with the file. It is called at the
@@ -56,11 +57,11 @@ func asText(t testing.TB, value any) string {
 // there any more from the file.
 func TestRecentIsBounded(t *testing.T) {
 	s := openTest(t)
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
-	first, err := issue(t, s, account.ID, "first.example")
+	first, _, err := storetest.Issue(t, s, account.ID, "first.example")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func TestRecentIsBounded(t *testing.T) {
 		t.Errorf("what was just written is not in memory: %v %v", order, ok)
 	}
 	for i, err := range together(t, s, maxRecent, func(int) error {
-		_, err := issue(t, s, account.ID, newID(t)+".example")
+		_, _, err := storetest.Issue(t, s, account.ID, storetest.NewID(t)+".example")
 		return err
 	}) {
 		if err != nil {
@@ -89,11 +90,11 @@ func TestRecentIsBounded(t *testing.T) {
 // those before it did.
 func TestRecentOfOthers(t *testing.T) {
 	s := openTest(t)
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
-	order := testOrder(t, account.ID, "a.example", time.Now())
+	order := storetest.NewOrder(t, account.ID, "a.example", time.Now())
 	if _, _, err := s.CreateOrder(t.Context(), order, order.Authorizations); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"chancery/internal/serial"
 	"chancery/internal/store"
+	"chancery/internal/store/storetest"
 )
 
 const benchIssuer = "0123456789abcdef"
@@ -153,7 +154,7 @@ func BenchmarkRevoke(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			s := openTest(b)
 			fill(b, s, n+b.N, n+b.N, 10_000)
-			parallel(b, "revocation", func(i int64) error {
+			storetest.Benchmark(b, "revocation", func(i int64) error {
 				return s.Revoke(b.Context(), store.CertificateKey{IssuerID: benchIssuer, Serial: benchSerial(int(i))}, store.Revocation{At: time.Now()})
 			})
 		})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"chancery/internal/store"
+	"chancery/internal/store/storetest"
 )
 
 var errOwn = errors.New("the step's own failure")
@@ -15,7 +16,7 @@ var errOwn = errors.New("the step's own failure")
 // the others of its group are done, and nothing it wrote stays.
 func TestOneFailsAlone(t *testing.T) {
 	s := openTest(t)
-	good, spoiled, twice := testAccount(t), testAccount(t), testAccount(t)
+	good, spoiled, twice := storetest.NewAccount(t), storetest.NewAccount(t), storetest.NewAccount(t)
 	insertThen := func(c *conn, a store.Account, err error) error {
 		if insertErr := insert(c, a); insertErr != nil {
 			return insertErr
@@ -60,7 +61,7 @@ func TestGroupsAreBounded(t *testing.T) {
 // same, and that neither the caller nor the writer waits for the other.
 func TestCallersLeave(t *testing.T) {
 	s := openTest(t)
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := together(t, s, 2, func(i int) error {
 		if i == 1 {
@@ -104,7 +105,7 @@ func TestCloseFinishesTheQueue(t *testing.T) {
 // TestReadersDoNotWait reads while the writer is in the middle of a step.
 func TestReadersDoNotWait(t *testing.T) {
 	s := openTest(t)
-	account := testAccount(t)
+	account := storetest.NewAccount(t)
 	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
