@@ -30,9 +30,9 @@ const serviceAccount = "system:serviceaccount:"
 // into pods. They can be used until they expire, for a pod has no other.
 type kubernetes struct {
 	audiences   func() []string
-	issuer      string // "" for whoever has the keys
-	keys        keySet // nil when the API server is asked
-	reviewer    *reviewer
+	issuer      string    // "" for whoever has the keys
+	keys        keySet    // nil when only the API server is asked
+	reviewer    *reviewer // nil when it is not asked
 	trustDomain string
 	namespaces  []string
 	accounts    []string // NAMESPACE/NAME
@@ -74,6 +74,9 @@ func (k *kubernetes) checkSpec(spec Spec) error {
 			errs = append(errs, mistake("trust_domain", "%.100q is no SPIFFE trust domain; write it like corp.example, in lower case", k.trustDomain))
 		}
 	}
+	if len(spec.Keys) > 0 && spec.JWKSURL != "" {
+		errs = append(errs, mistake("keys", "either keys or jwks_url says by which keys tokens are signed; set one of them"))
+	}
 	for i, account := range k.accounts {
 		if namespace, name, found := strings.Cut(account, "/"); !found || namespace == "" || name == "" {
 			errs = append(errs, mistake(fmt.Sprintf("service_accounts[%d]", i), "%.100q is no service account; write NAMESPACE/NAME", account))
@@ -87,12 +90,15 @@ func (k *kubernetes) checkSpec(spec Spec) error {
 	return errors.Join(errs...)
 }
 
-// connect chooses how tokens are checked.
+// connect chooses how tokens are checked: by keys, by the API server, or by
+// both. Keys keep those from the API server that anybody could have written.
 func (k *kubernetes) connect(name string, spec Spec, deps Deps) error {
 	if len(spec.Keys) > 0 {
 		listed, err := deps.listedKeys("keys", spec.Keys)
 		k.keys = knownKeys{listed, "the keys of the provisioner " + name}
-		return err
+		if err != nil || spec.APIServer == "" {
+			return err
+		}
 	}
 	client, err := deps.client(spec)
 	if err != nil {
@@ -106,12 +112,14 @@ func (k *kubernetes) connect(name string, spec Spec, deps Deps) error {
 		authorize = atHome(cmp.Or(spec.APIServer, spec.JWKSURL, spec.Issuer), authorize)
 	}
 	source := jsonSource{client, authorize}
+	if spec.APIServer != "" {
+		k.reviewer = newReviewer(source, spec.APIServer)
+	}
 	switch {
-	case spec.APIServer != "":
-		k.reviewer = &reviewer{source, strings.TrimSuffix(spec.APIServer, "/")}
+	case k.keys != nil:
 	case spec.JWKSURL != "":
 		k.keys = newRemoteKeys(client, spec.JWKSURL, authorize, deps)
-	default:
+	case k.reviewer == nil:
 		k.keys = discoverKeys(spec.Issuer, source, deps)
 	}
 	return nil

@@ -17,6 +17,15 @@ import (
 type reviewer struct {
 	source jsonSource
 	server string
+	turns  chan struct{} // has one for each question that is asked just now
+}
+
+// maxReviews is how many tokens an API server is asked about at a time. Anybody
+// can bring some that only it can tell from good ones.
+const maxReviews = 8
+
+func newReviewer(source jsonSource, server string) *reviewer {
+	return &reviewer{source, strings.TrimSuffix(server, "/"), make(chan struct{}, maxReviews)}
 }
 
 // tokenReview is what is sent and answered, as far as it matters here.
@@ -71,6 +80,12 @@ func (r *reviewer) review(ctx context.Context, token string, claims expr.Claims,
 }
 
 func (r *reviewer) ask(ctx context.Context, review tokenReview) (reviewStatus, error) {
+	select {
+	case r.turns <- struct{}{}:
+	case <-ctx.Done():
+		return reviewStatus{}, fmt.Errorf("couldn't ask %s: %d others are being asked about: %w", r.server, maxReviews, ctx.Err())
+	}
+	defer func() { <-r.turns }()
 	body, err := json.Marshal(review)
 	if err != nil {
 		return reviewStatus{}, fmt.Errorf("couldn't write the review: %w", err)

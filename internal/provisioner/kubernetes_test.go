@@ -88,6 +88,7 @@ func TestKubernetesTakesProjectedTokens(t *testing.T) {
 			s.JWKSURL, s.Issuer = c.jwksURI, clusterIssuer
 		}, claims: map[string]any{"iss": clusterIssuer}},
 		{name: "API server", spec: func(c *testIssuer, s *Spec) { s.APIServer, s.Issuer = c.URL, "" }},
+		{name: "API server and jwks_url", spec: func(c *testIssuer, s *Spec) { s.APIServer, s.JWKSURL = c.URL, c.jwksURI }},
 		{name: "audience", spec: func(_ *testIssuer, s *Spec) { s.Audience = []string{"vault", "chancery"} }, claims: map[string]any{"aud": []string{"chancery"}}},
 		{name: "filters", spec: func(_ *testIssuer, s *Spec) {
 			s.Namespaces, s.ServiceAccounts = []string{"payments"}, []string{"payments/db", "payments/web"}
@@ -419,6 +420,8 @@ func TestKubernetesSpec(t *testing.T) {
 		{Spec{Issuer: clusterIssuer, TrustDomain: "corp", ServiceAccounts: []string{"a/b", "web"}}, "service_accounts[1]: "},
 		{Spec{Keys: []string{"nowhere.jwks"}, TrustDomain: "corp"}, "keys[0]: "},
 		{Spec{Keys: []string{"{}"}, TrustDomain: "corp"}, "keys[0]: "},
+		{Spec{Keys: []string{"{}"}, APIServer: "https://api.corp", TrustDomain: "corp"}, "keys[0]: "},
+		{Spec{Keys: []string{"{}"}, JWKSURL: "https://api.corp/keys", TrustDomain: "corp"}, "keys: either"},
 		{Spec{Issuer: clusterIssuer, TrustDomain: "corp", ClientID: "c"}, "client_id: "},
 	} {
 		test.spec.Type = "kubernetes"
@@ -465,7 +468,7 @@ func FuzzTokenReview(f *testing.F) {
 	var body []byte
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) }))
 	defer server.Close()
-	r := &reviewer{jsonSource{client: server.Client()}, server.URL}
+	r := newReviewer(jsonSource{client: server.Client()}, server.URL)
 	f.Add([]byte(`{"kind":"TokenReview","apiVersion":"authentication.k8s.io/v1","status":{"authenticated":true,"audiences":["a"],"user":{"username":"u"}}}`))
 	f.Add([]byte(`{"kind":"TokenReview","apiVersion":"authentication.k8s.io/v1","status":[]}`))
 	f.Fuzz(func(t *testing.T, answer []byte) {
