@@ -3,6 +3,8 @@ package provisioner
 import (
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"maps"
@@ -44,7 +46,7 @@ func (v *x5cVerifier) Verify(ctx context.Context, token string) (Identity, error
 	if err != nil {
 		return Identity{}, err
 	}
-	leaf, err := v.leaf(t.header)
+	leaf, chains, err := v.leaf(t.header)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -57,14 +59,13 @@ func (v *x5cVerifier) Verify(ctx context.Context, token string) (Identity, error
 		return Identity{}, err
 	}
 	identity.Subject = subjectOf(leaf)
-	return v.bind(identity, leaf)
+	return v.bind(identity, leaf, namesOf(leaf, chains))
 }
 
-// bind makes the token stand for names of its certificate only, unless the spec
-// says by expressions which names it stands for. They find the certificate in
-// token.certificate.
-func (v *x5cVerifier) bind(identity Identity, leaf *x509.Certificate) (Identity, error) {
-	own := namesOf(leaf)
+// bind makes the token stand for its certificate's own names only, unless the
+// spec says by expressions which names it stands for. They find the certificate
+// in token.certificate.
+func (v *x5cVerifier) bind(identity Identity, leaf *x509.Certificate, own []identifier.Identifier) (Identity, error) {
 	texts := make([]any, len(own))
 	for i, name := range own {
 		texts[i] = name.String()
@@ -87,7 +88,7 @@ func (v *x5cVerifier) bind(identity Identity, leaf *x509.Certificate) (Identity,
 
 // namesOf are the subject alternative names of a certificate, and its common
 // name if that is a host's. Those that have no normal form are left out.
-func namesOf(leaf *x509.Certificate) []identifier.Identifier {
+func namesOf(leaf *x509.Certificate, chains [][]*x509.Certificate) []identifier.Identifier {
 	var names []identifier.Identifier
 	add := func(typ identifier.Type, value string) {
 		if name, err := identifier.ParseLoose(typ, value); err == nil {
@@ -106,35 +107,47 @@ func namesOf(leaf *x509.Certificate) []identifier.Identifier {
 	for _, value := range leaf.URIs {
 		add(identifier.URI, value.String())
 	}
-	if common, err := identifier.ParseText(leaf.Subject.CommonName); err == nil && (len(names) == 0 || strings.Contains(common.Value, ".")) {
-		names = append(names, common)
+	if common := leaf.Subject.CommonName; (len(names) == 0 || strings.Contains(common, ".")) && slices.ContainsFunc(chains, isFree) {
+		for _, typ := range []identifier.Type{identifier.DNS, identifier.IP} {
+			add(typ, common)
+		}
 	}
 	return identifier.Normalize(names)
 }
 
+// isFree reports whether the CAs of a chain may certify all names. Where they
+// are confined to some, that does not hold for common names (RFC 5280
+// §4.2.1.10), which prove nothing then.
+func isFree(chain []*x509.Certificate) bool { return !slices.ContainsFunc(chain, isConstrained) }
+
+func isConstrained(c *x509.Certificate) bool {
+	nameConstraints := asn1.ObjectIdentifier{2, 5, 29, 30}
+	return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(nameConstraints) })
+}
+
 // leaf is the certificate in the header, once its chain is verified and its
-// key may sign tokens.
-func (v *x5cVerifier) leaf(header jose.Header) (*x509.Certificate, error) {
+// key may sign tokens, with the chains that there are.
+func (v *x5cVerifier) leaf(header jose.Header) (*x509.Certificate, [][]*x509.Certificate, error) {
 	chains, err := header.Certificates(x509.VerifyOptions{
 		Roots: v.roots, CurrentTime: v.rules.clock.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if errors.Is(err, jose.ErrMissingX5cHeader) {
-		return nil, unauthorized(`the token's header has no "x5c"; it must hold the certificate whose key signs, and those up to the root`)
+		return nil, nil, unauthorized(`the token's header has no "x5c"; it must hold the certificate whose key signs, and those up to the root`)
 	}
 	if err != nil {
-		return nil, unauthorized("the certificate in the token's header is not trusted: %s", chainProblem(err)).Because(err)
+		return nil, nil, unauthorized("the certificate in the token's header is not trusted: %s", chainProblem(err)).Because(err)
 	}
 	leaf := chains[0][0]
 	switch {
 	case leaf.IsCA:
-		return nil, unauthorized("the certificate in the token's header is a CA's; a token is signed with an end entity's")
+		return nil, nil, unauthorized("the certificate in the token's header is a CA's; a token is signed with an end entity's")
 	case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0: // none is any (RFC 5280 §4.2.1.3)
-		return nil, unauthorized("the certificate in the token's header lacks the key usage digitalSignature")
+		return nil, nil, unauthorized("the certificate in the token's header lacks the key usage digitalSignature")
 	}
 	if err := keys.Check(leaf.PublicKey); err != nil {
-		return nil, unauthorized("the key of the certificate in the token's header is refused").Because(err)
+		return nil, nil, unauthorized("the key of the certificate in the token's header is refused").Because(err)
 	}
-	return leaf, nil
+	return leaf, chains, nil
 }
 
 // chainProblem says what is wrong with a chain, without what it holds.

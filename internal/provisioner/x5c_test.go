@@ -9,6 +9,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"math/big"
 	"testing"
 	"time"
@@ -20,7 +22,7 @@ import (
 
 // oldCA is a CA with an intermediate, and a certificate from each for one key.
 type oldCA struct {
-	key                              *ecdsa.PrivateKey // the leaves'
+	key, rootKey                     *ecdsa.PrivateKey // the leaves' and the root's
 	root, intermediate, short, whole *x509.Certificate // short is from the root, whole from the intermediate
 }
 
@@ -55,7 +57,7 @@ func newOldCA(t testing.TB, clock *testTime) *oldCA {
 		}
 		return made
 	}
-	c := &oldCA{key: keys[2]}
+	c := &oldCA{key: keys[2], rootKey: keys[0]}
 	c.root = issue("Old Root", true, keys[0], nil, keys[0])
 	c.intermediate = issue("Old CA", true, keys[1], c.root, keys[0])
 	c.short = issue("a.corp", false, c.key, c.root, keys[0])
@@ -115,6 +117,53 @@ func TestX5CTakesChains(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, identity, err)
 		}
 	}
+}
+
+// A CA that is confined to some names could write any common name.
+func TestX5CCommonNames(t *testing.T) {
+	clock := newTestTime()
+	c := newOldCA(t, clock)
+	p := compile(t, c.spec(), testDeps(t, clock))
+	for _, test := range []struct {
+		confined bool // the intermediate, to corp
+		dns      []string
+		common   string
+		want     string
+	}{
+		{false, []string{"b.corp"}, "a.corp", "[dns:a.corp dns:b.corp]"},
+		{false, nil, "a", "[dns:a]"},
+		{false, nil, "10.0.0.7", "[ip:10.0.0.7]"},
+		{false, []string{"b.corp"}, "Old Web Server", "[dns:b.corp]"},
+		{false, []string{"b.corp"}, "uri:spiffe://corp.example/admin", "[dns:b.corp]"},
+		{false, []string{"b.corp"}, "email:root@corp.example", "[dns:b.corp]"},
+		{true, []string{"b.corp"}, "ca.elsewhere", "[dns:b.corp]"},
+		{true, nil, "ca.elsewhere", "[]"},
+	} {
+		leaf, between := c.leaf(t, test.confined, test.common, test.dns)
+		identity, err := p.Verify(t.Context(), c.token(t, clock, leaf, between))
+		if got := fmt.Sprint(identity.Names); err != nil || got != test.want {
+			t.Errorf("%+v: names %s, %v", test, got, err)
+		}
+	}
+}
+
+// leaf is a certificate for the leaves' key, and the CA's that has issued it.
+func (c *oldCA) leaf(t *testing.T, confined bool, common string, dns []string) (leaf, between []byte) {
+	t.Helper()
+	ca := *c.intermediate
+	if confined {
+		ca.PermittedDNSDomains, ca.PermittedDNSDomainsCritical = []string{"corp"}, true
+	}
+	ca.PublicKey = c.key.Public()
+	template := *c.whole
+	template.RawSubject, template.Subject, template.DNSNames = nil, pkix.Name{CommonName: common}, dns
+	var errs [2]error
+	between, errs[0] = x509.CreateCertificate(rand.Reader, &ca, c.root, c.key.Public(), c.rootKey)
+	leaf, errs[1] = x509.CreateCertificate(rand.Reader, &template, &ca, c.key.Public(), c.key)
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	return leaf, between
 }
 
 // FuzzX5C has anybody who has the key of a certificate write the chain.
