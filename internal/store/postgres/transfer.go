@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -131,14 +132,8 @@ func (t *Transfer) Begin(ctx context.Context, source string) (resumed bool, err 
 }
 
 // Position implements transfer.Destination.
-func (t *Transfer) Position(ctx context.Context, kind *transfer.Kind) (transfer.Row, error) {
-	return read(ctx, t.store, "read the position of the migration", func(c *conn) (transfer.Row, error) {
-		position, err := positionOf(c, kind)
-		if err != nil {
-			return nil, err
-		}
-		return transfer.Decode(position)
-	})
+func (t *Transfer) Position(ctx context.Context, kind *transfer.Kind) ([]byte, error) {
+	return read(ctx, t.store, "read the position of the migration", func(c *conn) ([]byte, error) { return positionOf(c, kind) })
 }
 
 func positionOf(c *conn, kind *transfer.Kind) (position []byte, err error) {
@@ -147,18 +142,10 @@ func positionOf(c *conn, kind *transfer.Kind) (position []byte, err error) {
 }
 
 // Put implements transfer.Destination.
-func (t *Transfer) Put(ctx context.Context, kind *transfer.Kind, after transfer.Row, rows []transfer.Row) error {
-	before, err := after.Encode()
-	if err != nil {
-		return err
-	}
-	position, err := kind.KeyOf(rows[len(rows)-1]).Encode()
-	if err != nil {
-		return err
-	}
+func (t *Transfer) Put(ctx context.Context, kind *transfer.Kind, rows []transfer.Row, before, now []byte) error {
 	queries := storing(kind, rows)
 	return update(ctx, t.store, "store records", func(c *conn) error {
-		move := do(upsertPosition, kind.Name, position, before)
+		move := do(upsertPosition, kind.Name, now, before)
 		if err := c.run(move); err != nil {
 			return err
 		}
@@ -166,7 +153,7 @@ func (t *Transfer) Put(ctx context.Context, kind *transfer.Kind, after transfer.
 			return c.last(queries...)
 		}
 		found, err := positionOf(c, kind)
-		if err == nil && !(c.again && string(found) == string(position)) {
+		if err == nil && !(c.again && bytes.Equal(found, now)) {
 			err = transfer.ErrOvertaken
 		}
 		return err

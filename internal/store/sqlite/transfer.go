@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -129,14 +130,8 @@ func (t *Transfer) Begin(ctx context.Context, source string) (resumed bool, err 
 }
 
 // Position implements transfer.Destination.
-func (t *Transfer) Position(ctx context.Context, kind *transfer.Kind) (transfer.Row, error) {
-	return read(ctx, t.store, "read the position of the migration", func(c *conn) (transfer.Row, error) {
-		position, err := positionOf(c, kind)
-		if err != nil {
-			return nil, err
-		}
-		return transfer.Decode(position)
-	})
+func (t *Transfer) Position(ctx context.Context, kind *transfer.Kind) ([]byte, error) {
+	return read(ctx, t.store, "read the position of the migration", func(c *conn) ([]byte, error) { return positionOf(c, kind) })
 }
 
 func positionOf(c *conn, kind *transfer.Kind) (position []byte, err error) {
@@ -145,27 +140,19 @@ func positionOf(c *conn, kind *transfer.Kind) (position []byte, err error) {
 }
 
 // Put implements transfer.Destination.
-func (t *Transfer) Put(ctx context.Context, kind *transfer.Kind, after transfer.Row, rows []transfer.Row) error {
-	before, err := after.Encode()
-	if err != nil {
-		return err
-	}
-	position, err := kind.KeyOf(rows[len(rows)-1]).Encode()
-	if err != nil {
-		return err
-	}
+func (t *Transfer) Put(ctx context.Context, kind *transfer.Kind, rows []transfer.Row, before, now []byte) error {
 	return update(ctx, t.store, "store records", func(c *conn) error {
 		found, err := positionOf(c, kind)
 		if err != nil {
 			return err
 		}
-		if string(found) != string(before) {
+		if !bytes.Equal(found, before) {
 			return transfer.ErrOvertaken
 		}
 		if err := storeRows(c, kind, rows); err != nil {
 			return err
 		}
-		_, err = c.exec(upsertPosition, kind.Name, position)
+		_, err = c.exec(upsertPosition, kind.Name, now)
 		return err
 	})
 }

@@ -87,7 +87,11 @@ func (m *Migration) begin(ctx context.Context) error {
 
 // copy moves the records of a kind that are not moved yet.
 func (m *Migration) copy(ctx context.Context, kind *Kind) error {
-	after, err := m.To.Position(ctx, kind)
+	position, err := m.To.Position(ctx, kind)
+	if err != nil {
+		return err
+	}
+	after, err := Decode(position)
 	if err != nil {
 		return err
 	}
@@ -101,10 +105,14 @@ func (m *Migration) copy(ctx context.Context, kind *Kind) error {
 		}
 	}
 	return eachPage(ctx, m.From, kind, after, func(rows []Row) error {
-		if err := m.To.Put(ctx, kind, after, rows); err != nil {
+		next, err := kind.KeyOf(rows[len(rows)-1]).Encode()
+		if err != nil {
 			return err
 		}
-		after = kind.KeyOf(rows[len(rows)-1])
+		if err := m.To.Put(ctx, kind, rows, position, next); err != nil {
+			return err
+		}
+		position = next
 		progress.Done += int64(len(rows))
 		m.Progress(progress)
 		return nil

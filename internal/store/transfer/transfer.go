@@ -44,11 +44,12 @@ type Destination interface {
 	// that identity, or finds that it is, which is resumed. Until End, engines
 	// refuse to open it for anything else. ErrNotEmpty, ErrOtherSource.
 	Begin(ctx context.Context, source string) (resumed bool, err error)
-	// Position is the key of the last record of a kind that was stored, or nil.
-	Position(ctx context.Context, kind *Kind) (Row, error)
-	// Put stores the records that come after a key, which is the Position now;
-	// else the error is ErrOvertaken.
-	Put(ctx context.Context, kind *Kind, after Row, rows []Row) error
+	// Position is how far the records of a kind have come, as Put was told it; nil
+	// before the first.
+	Position(ctx context.Context, kind *Kind) ([]byte, error)
+	// Put stores records, one at least, and that they have come to the position
+	// now. ErrOvertaken when they were not at the one before.
+	Put(ctx context.Context, kind *Kind, rows []Row, before, now []byte) error
 	// Build makes what is derived from the records, as far as Put has not, and as
 	// the store does not do so by itself once it is served.
 	Build(ctx context.Context) error

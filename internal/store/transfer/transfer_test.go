@@ -193,7 +193,7 @@ func TestOvertaken(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, want := range []error{nil, transfer.ErrOvertaken} {
-				if err := destination.Put(t.Context(), accounts, nil, rows); !errors.Is(err, want) {
+				if err := destination.Put(t.Context(), accounts, rows, nil, []byte("now")); !errors.Is(err, want) {
 					t.Errorf("the error is %v, want %v", err, want)
 				}
 			}
