@@ -68,7 +68,7 @@ func newPair(t *testing.T) *pair {
 func (p *pair) startEtcd(t *testing.T) {
 	t.Helper()
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", p.etcd), fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
-	cmd, err := postgrestest.Command("/usr/bin/etcd", "--data-dir", filepath.Join(p.dir, "etcd"), "--unsafe-no-fsync",
+	cmd, err := postgrestest.Command("etcd", "--data-dir", filepath.Join(p.dir, "etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls", client, "--advertise-client-urls", client,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
 	must(t, err)
@@ -119,7 +119,7 @@ func (m *member) address(port int) string { return "127.0.0.1:" + strconv.Itoa(p
 // start starts Patroni, which starts the server.
 func (m *member) start(t *testing.T) {
 	t.Helper()
-	cmd, err := postgrestest.Command("/usr/bin/patroni", m.file())
+	cmd, err := postgrestest.Command("patroni", m.file())
 	must(t, err)
 	m.patroni, err = processtest.Start(cmd)
 	must(t, err)

@@ -14,9 +14,6 @@ import (
 	"chancery/internal/processtest"
 )
 
-// pgbouncer is where Debian has it, which need not be in the PATH.
-const pgbouncer = "/usr/sbin/pgbouncer"
-
 // NewPooler starts a PgBouncer in transaction mode before the server, for the
 // time of the test. The function turns the URL of a database of the server into
 // its URL by way of the PgBouncer.
@@ -56,7 +53,7 @@ server_login_retry = 1
 	if err := Give(dir); err != nil {
 		t.Fatal(err)
 	}
-	cmd, err := Command(pgbouncer, filepath.Join(dir, "pgbouncer.ini"))
+	cmd, err := Command("pgbouncer", filepath.Join(dir, "pgbouncer.ini"))
 	if err != nil {
 		t.Fatal(err)
 	}

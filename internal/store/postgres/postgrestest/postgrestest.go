@@ -79,27 +79,40 @@ func Programs() (string, error) {
 	return filepath.Dir(found[len(found)-1]), nil
 }
 
-// Command is one of these programs, or another by its path, under an account
-// that is not root's, which they refuse.
+// Command is one of these programs, or of others that are installed, under an
+// account that is not root's, which they refuse.
 func Command(program string, args ...string) (*exec.Cmd, error) {
-	if !filepath.IsAbs(program) {
-		programs, err := Programs()
-		if err != nil {
-			return nil, err
-		}
-		program = filepath.Join(programs, program)
+	path, err := find(program)
+	if err != nil {
+		return nil, err
 	}
 	uid, gid, err := account()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(context.Background(), program, args...)
+	cmd := exec.CommandContext(context.Background(), path, args...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = new(syscall.SysProcAttr)
 	if uid != os.Getuid() {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
 	return cmd, nil
+}
+
+// find looks for a program of PostgreSQL's, and then where all are. The PATH of
+// people need not have those of the system.
+func find(program string) (path string, err error) {
+	programs, err := Programs()
+	if err != nil {
+		return "", err
+	}
+	if path, err := exec.LookPath(filepath.Join(programs, program)); err == nil {
+		return path, nil
+	}
+	if path, err := exec.LookPath(program); err == nil {
+		return path, nil
+	}
+	return exec.LookPath(filepath.Join("/usr/sbin", program))
 }
 
 // Give makes a file or directory that of the account that commands run under.
