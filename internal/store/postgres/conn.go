@@ -125,6 +125,9 @@ func (c *conn) send(queries []*query) error {
 		}
 		return failed
 	}
+	if ended := c.ctx.Err(); ended != nil { // a COMMIT that no longer waits for a standby calls itself done
+		return &lostError{ended}
+	}
 	return err
 }
 
