@@ -13,20 +13,51 @@ const (
 	insertServiceName = "INSERT INTO service_names (domain, label, service) SELECT $1, $2, $3 " +
 		"WHERE EXISTS (SELECT 1 FROM services WHERE id = $3 AND records = 1) ON CONFLICT DO NOTHING"
 
+	// parent is the domain of service_names n as it is written, in lower case.
+	parent = "lower(coalesce((SELECT string_agg(label, '.' ORDER BY place DESC) " +
+		"FROM unnest(string_to_array(left(n.domain, -1), '.')) WITH ORDINALITY AS labels (label, place)), ''))"
 	// partsOf are the ends of the names of the services in these: from each
-	// character on, to the end of the name, 24 characters at most.
-	partsOf = "SELECT DISTINCT split_part(substr(lower(names), i, 24), E'\\n', 1), id " +
-		"FROM these, generate_series(1, (SELECT coalesce(max(length(names)), 0) FROM these)) i " +
-		"WHERE i <= length(names) AND length(split_part(substr(lower(names), i, 24), E'\\n', 1)) >= 3"
-	enterParts = "WITH these AS (UPDATE services SET searchable = true WHERE id IN " +
-		"(SELECT id FROM services WHERE NOT searchable ORDER BY number LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING id, names) " +
-		"INSERT INTO service_parts (part, service) " + partsOf + " ON CONFLICT DO NOTHING"
+	// character of the first label on, to the end of the name, 24 characters at most.
+	partsOf = "SELECT DISTINCT substr(name, i, 24), service FROM (SELECT n.service, lower(n.label) AS label, " +
+		"lower(n.label) || CASE WHEN n.domain IN ('', '~') THEN '' ELSE '.' || " + parent + " END AS name " +
+		"FROM these JOIN service_names n ON n.service = these.id) named, generate_series(1, length(label)) i WHERE length(substr(name, i, 24)) >= 3"
+	// domainPartsOf are the ends of the domains n: from the dot before them on.
+	domainPartsOf = "(SELECT n.domain, '.' || " + parent + " AS name FROM n) named, generate_series(1, length(name)) i WHERE length(substr(name, i, 24)) >= 3"
 
-	deleteServiceParts = "WITH these AS (SELECT id, names FROM services WHERE id = $1 AND records = 0) " +
+	claimUnsearchable = "UPDATE services SET searchable = true WHERE id IN " +
+		"(SELECT id FROM services WHERE NOT searchable ORDER BY number LIMIT $1 FOR UPDATE SKIP LOCKED) RETURNING id"
+	insertParts = "WITH these AS (SELECT id FROM services WHERE id = ANY ($1::bytea[])) " +
+		"INSERT INTO service_parts (part, service) " + partsOf + " ON CONFLICT DO NOTHING"
+	holdDomains = "INSERT INTO searched_domains (domain) SELECT DISTINCT domain FROM service_names WHERE service = ANY ($1::bytea[]) AND domain NOT IN ('', '~') " +
+		"ORDER BY domain ON CONFLICT (domain) DO UPDATE SET domain = excluded.domain WHERE false"
+	// Those that have been entered have their first part.
+	insertDomainParts = "WITH n AS (SELECT DISTINCT domain FROM service_names WHERE service = ANY ($1::bytea[]) AND domain NOT IN ('', '~')) " +
+		"INSERT INTO domain_parts (part, domain) SELECT DISTINCT substr(name, i, 24), domain FROM " + domainPartsOf +
+		" AND NOT EXISTS (SELECT 1 FROM domain_parts p WHERE p.domain = named.domain AND p.part = left(name, 24)) ON CONFLICT DO NOTHING"
+
+	// What follows is for a service that has no certificates left. Its parts go
+	// while its names are there, and with the last name in a domain go the
+	// domain's.
+	deleteServiceParts = "WITH these AS (SELECT id FROM services WHERE id = $1 AND records = 0) " +
 		"DELETE FROM service_parts WHERE (part, service) IN (" + partsOf + ")"
-	deleteServiceNames = "DELETE FROM service_names WHERE service = $1 AND EXISTS (SELECT 1 FROM services WHERE id = $1 AND records = 0)"
-	deleteService      = "DELETE FROM services WHERE id = $1 AND records = 0"
+	lockDomains = "SELECT 1 FROM searched_domains WHERE domain IN (SELECT domain FROM service_names WHERE service = $1) " +
+		"AND EXISTS (SELECT 1 FROM services WHERE id = $1 AND records = 0) ORDER BY domain FOR UPDATE"
+	deleteServiceNames = "WITH gone AS (DELETE FROM service_names WHERE service = $1 AND EXISTS (SELECT 1 FROM services WHERE id = $1 AND records = 0) RETURNING domain), " +
+		"n AS (SELECT DISTINCT domain FROM gone WHERE NOT EXISTS (SELECT 1 FROM service_names other WHERE other.domain = gone.domain AND other.service <> $1)), " +
+		"parts AS (DELETE FROM domain_parts WHERE (part, domain) IN (SELECT substr(name, i, 24), domain FROM " + domainPartsOf + ")) " +
+		"DELETE FROM searched_domains WHERE domain IN (SELECT domain FROM n)"
+	deleteService = "DELETE FROM services WHERE id = $1 AND records = 0"
 )
+
+// enterParts enters services into the search, so many at most, and says how many.
+func enterParts(c *conn, most int) (entered int, err error) {
+	var ids [][]byte
+	err = c.each(func(r *row) { ids = append(ids, r.blob()) }, claimUnsearchable, most)
+	if err == nil && len(ids) > 0 {
+		err = c.run(do(insertParts, ids), do(holdDomains, ids), do(insertDomainParts, ids))
+	}
+	return len(ids), err
+}
 
 // A part of a name that can be found has partLeast characters at least. Of longer
 // ones than partMost, the beginning is looked for first.
@@ -74,8 +105,9 @@ func carrying(part string) nameQuestion {
 		return nameQuestion{services: clause{sql: "SELECT ''::bytea WHERE false"}, filter: clause{sql: "false"}}
 	}
 	begin := string([]rune(part)[:min(partMost, utf8.RuneCountInString(part))])
-	found := "SELECT service FROM service_parts WHERE part >= ? AND part < ?"
-	args := []any{begin, begin + string(utf8.MaxRune)}
+	found := "SELECT service FROM service_parts WHERE part >= ? AND part < ? UNION ALL " +
+		"SELECT service FROM service_names WHERE domain IN (SELECT domain FROM domain_parts WHERE part >= ? AND part < ?)"
+	args := []any{begin, begin + string(utf8.MaxRune), begin, begin + string(utf8.MaxRune)}
 	if begin != part {
 		found = "SELECT id FROM services WHERE id IN (" + found + ") AND strpos(lower(names), ?) > 0"
 		args = append(args, part)

@@ -45,7 +45,7 @@ func statements(t *testing.T) map[string]string {
 
 var (
 	sqlVerb  = regexp.MustCompile(`^(SELECT|INSERT|UPDATE|DELETE|WITH) `)
-	fragment = regexp.MustCompile(`^(changing|sums|partsOf|countEntered|upsertService|.*Begin)$`) // parts of others
+	fragment = regexp.MustCompile(`^(changing|sums|parent|partsOf|countEntered|upsertService|.*Begin)$`) // parts of others
 )
 
 // text evaluates a constant string made of literals, constants and +.

@@ -102,7 +102,7 @@ func removeCertificates(c *conn, cutoff *store.TidyCutoff, limit int) (removed i
 		}
 		// The first locks the service, so that the others see what it has.
 		queries = append(queries, do(updateServiceLeft, service, records, counted), do(updateServiceNewest, service),
-			do(deleteServiceNames, service), do(deleteServiceParts, service), do(deleteService, service))
+			do(deleteServiceParts, service), do(lockDomains, service), do(deleteServiceNames, service), do(deleteService, service))
 	}, deleteCertificates, cutoff.Certificates, limit)
 	if err := c.run(append(fencing(cutoff.Fence), gone)...); err != nil {
 		return 0, asFenced(err)

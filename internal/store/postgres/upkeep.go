@@ -67,10 +67,13 @@ func (u *upkeep) run(ctx context.Context) {
 func (s *Store) catchUp(ctx context.Context) error {
 	for {
 		more, err := step(ctx, s, "catch up", func(c *conn) (bool, error) {
-			entered := do(enterParts, upkeepBatch)
+			entered, err := enterParts(c, upkeepBatch)
+			if err != nil {
+				return false, err
+			}
 			folded := do(foldChanges, upkeepBatch)
-			err := c.last(folded, entered)
-			return folded.changed+entered.changed > upkeepBatch, err
+			err = c.last(folded)
+			return entered == upkeepBatch || folded.changed > 0, err
 		})
 		if err != nil || !more {
 			return err
