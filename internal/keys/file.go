@@ -93,6 +93,9 @@ func WriteNew(path string, data []byte, perm fs.FileMode) error {
 	}
 	// Unlike a rename, a link never replaces a file.
 	err = os.Link(temp, path)
+	if failed, ok := errors.AsType[*os.LinkError](err); ok {
+		err = failed.Err // without the hidden name
+	}
 	err = errors.Join(err, os.Remove(temp))
 	if err == nil {
 		err = SyncDir(dir)
