@@ -217,8 +217,11 @@ func printResult(w io.Writer, r certResult) error {
 	if err := printFields(w, append(fields, "password in", r.P12PasswordFile)...); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nRenew it from %s on; run this daily, it does nothing until then:\n\n  chancery cert renew %s\n",
-		r.RenewAfter.Format(time.DateOnly), shellWord(r.Dir))
+	from, advice, command := r.RenewAfter.Format(time.DateOnly), "run this daily, it does nothing until then", "renew"
+	if leaf.NotAfter.Sub(r.RenewAfter) < 36*time.Hour { // once a day may be too late
+		from, advice, command = when(r.RenewAfter), "keep this running", "renew --daemon"
+	}
+	_, err := fmt.Fprintf(w, "\nRenew it from %s on; %s:\n\n  chancery cert %s %s\n", from, advice, command, shellWord(r.Dir))
 	return err
 }
 
