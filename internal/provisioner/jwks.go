@@ -163,7 +163,7 @@ type fetchedKeys struct {
 func newRemoteKeys(client *http.Client, address string, authorize func(*http.Request) error, deps Deps) *remoteKeys {
 	source := jsonSource{client, authorize}
 	return newFetchedKeys("the keys at "+address, deps, func(ctx context.Context) ([]jose.JSONWebKey, time.Duration, error) {
-		return source.keys(ctx, address)
+		return source.keys(ctx, address, parseKeySet)
 	})
 }
 
@@ -296,12 +296,12 @@ type jsonSource struct {
 }
 
 // keys fetches a JWK set, and how long it may be kept.
-func (s jsonSource) keys(ctx context.Context, address string) ([]jose.JSONWebKey, time.Duration, error) {
+func (s jsonSource) keys(ctx context.Context, address string, parse func([]byte) ([]jose.JSONWebKey, error)) ([]jose.JSONWebKey, time.Duration, error) {
 	data, age, err := s.get(ctx, address)
 	if err != nil {
 		return nil, 0, err
 	}
-	found, err := parseKeySet(data)
+	found, err := parse(data)
 	return found, age, err
 }
 

@@ -262,8 +262,35 @@ func discoverKeys(issuer string, source jsonSource, deps Deps) *remoteKeys {
 		if err != nil {
 			return nil, 0, err
 		}
-		return source.keys(ctx, address)
+		if strings.Contains(issuer, tenantPlace) {
+			return source.keys(ctx, address, parseSharedKeys)
+		}
+		return source.keys(ctx, address, parseKeySet)
 	})
+}
+
+// parseSharedKeys reads the keys of all tenants. Microsoft's provider says of
+// each whose tokens it signs, in a member of its own ("issuer"); those of one
+// tenant alone are left out, for they would count for the others as well.
+func parseSharedKeys(data []byte) ([]jose.JSONWebKey, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(data, &set); err != nil {
+		return nil, fmt.Errorf("couldn't read the JWK set: %w", err)
+	}
+	set.Keys = slices.DeleteFunc(set.Keys, func(text json.RawMessage) bool {
+		var key struct {
+			Issuer string `json:"issuer"`
+		}
+		err := json.Unmarshal(text, &key)
+		return err != nil || key.Issuer != "" && !strings.Contains(key.Issuer, tenantPlace)
+	})
+	shared, err := json.Marshal(set)
+	if err != nil {
+		return nil, fmt.Errorf("couldn't read the JWK set: %w", err)
+	}
+	return parseKeySet(shared)
 }
 
 // discover asks an issuer where its keys are.
