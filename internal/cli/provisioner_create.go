@@ -12,6 +12,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"chancery/client"
 	"chancery/internal/admin"
@@ -101,10 +102,8 @@ func (f *provisionerFlags) run(cmd *cobra.Command, a *app, name string) error {
 func (f *provisionerFlags) read(cmd *cobra.Command) (*provisioner.Spec, error) {
 	spec, base := &f.spec, ""
 	if f.file != "" {
-		for _, name := range []string{"type", "profiles", "names", "label", "lifetime", "issuer", "client-id", "roots"} {
-			if cmd.Flags().Changed(name) {
-				return nil, usagef("--%s is a field of the file; --file has all of them", name)
-			}
+		if err := f.checkAlone(cmd); err != nil {
+			return nil, err
 		}
 		text, err := os.ReadFile(f.file)
 		if err != nil {
@@ -126,6 +125,17 @@ func (f *provisionerFlags) read(cmd *cobra.Command) (*provisioner.Spec, error) {
 		return nil, err
 	}
 	return spec, inlineFiles(spec, base)
+}
+
+// checkAlone refuses flags beside --file that are fields of the file: they would
+// count for nothing, and many of them say who may ask.
+func (f *provisionerFlags) checkAlone(cmd *cobra.Command) (err error) {
+	cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
+		if flag.Changed && !slices.Contains([]string{"file", "out", "json"}, flag.Name) {
+			err = usagef("--%s is a field of the file; --file has all of them", flag.Name)
+		}
+	})
+	return err
 }
 
 // fillIn reads the flags that are no plain fields.
