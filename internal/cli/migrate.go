@@ -82,7 +82,6 @@ func parsePlace(flag, text string) (place, error) {
 // movable is a store whose records can be moved.
 type movable struct {
 	transfer.Destination
-	path  string // of the file; "" for none
 	close func() error
 }
 
@@ -120,34 +119,31 @@ func (a *app) openSource(ctx context.Context, p place, passwordFile string) (*mo
 	if p.url != "" {
 		return openServer(ctx, postgres.Options{URL: p.url, PasswordFile: passwordFile})
 	}
-	return a.openFile(ctx, p.dir, func(path string) error {
-		_, err := os.Stat(path) // opening would make it
-		return err
-	})
+	return a.openFile(ctx, p.dir, true)
 }
 
 func (a *app) openDestination(ctx context.Context, p place, passwordFile string, span time.Duration) (*movable, error) {
 	if p.url != "" {
-		return openServer(ctx, postgres.Options{URL: p.url, PasswordFile: passwordFile, Partition: span, Transferring: true})
+		return openServer(ctx, postgres.Options{URL: p.url, PasswordFile: passwordFile, Partition: span})
 	}
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("couldn't make the directory: %w", err)
 	}
-	return a.openFile(ctx, p.dir, nil)
+	return a.openFile(ctx, p.dir, false)
 }
 
 func openServer(ctx context.Context, options postgres.Options) (*movable, error) {
-	options.Deadline, options.Connections = transferDeadline, 4
+	options.Deadline, options.Connections, options.Transferring = transferDeadline, 4, true
 	s, err := postgres.Open(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	return &movable{Destination: s.Transfer(), close: s.Close}, nil
+	return &movable{s.Transfer(), s.Close}, nil
 }
 
-// openFile takes the directory of a CA and opens the database in it: to move from
-// when there is a check, else to move into.
-func (a *app) openFile(ctx context.Context, dir string, check func(path string) error) (*movable, error) {
+// openFile takes the directory of a CA and opens the database in it, which may
+// have to be there.
+func (a *app) openFile(ctx context.Context, dir string, present bool) (*movable, error) {
 	c, err := config.Load(config.LoadOptions{Dir: dir, Environ: a.Environ, Set: a.set})
 	if err != nil {
 		return nil, err
@@ -156,17 +152,17 @@ func (a *app) openFile(ctx context.Context, dir string, check func(path string) 
 	if err != nil {
 		return nil, err
 	}
-	if check != nil {
-		err = check(c.Store.Path)
+	if present {
+		_, err = os.Stat(c.Store.Path)
 	}
 	var s *sqlite.Store
 	if err == nil {
-		s, err = sqlite.Open(ctx, sqlite.Options{Path: c.Store.Path, Transferring: check == nil})
+		s, err = sqlite.Open(ctx, sqlite.Options{Path: c.Store.Path, Transferring: true})
 	}
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &movable{s.Transfer(), c.Store.Path, func() error { return errors.Join(s.Close(), lock.Close()) }}, nil
+	return &movable{s.Transfer(), func() error { return errors.Join(s.Close(), lock.Close()) }}, nil
 }
 
 // explainMigration adds what to do now.

@@ -46,7 +46,7 @@ type Options struct {
 	// certificates yet; a database that is divided stays so.
 	Partition    time.Duration
 	Deadline     time.Duration // how long a step is tried; 0 means 10 s
-	Transferring bool          // opens also a store that records are being moved into
+	Transferring bool          // to move records only: opens also one that is being moved into, and does nothing beside
 }
 
 // Store is the engine for clusters. Make one with Open.
@@ -93,7 +93,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 		s.pool.Close()
 		return nil, fmt.Errorf("couldn't open the store %s: %w", place(config), err)
 	}
-	s.upkeep = startUpkeep(s)
+	s.upkeep = startUpkeep(s, options.Transferring)
 	return s, nil
 }
 

@@ -69,6 +69,9 @@ const nodeGone = 30 * time.Second
 
 // Idle implements transfer.Source.
 func (t *Transfer) Idle(ctx context.Context) error {
+	if err := t.store.checkTransfer(ctx); err != nil {
+		return err
+	}
 	nodes, now, err := t.store.ListNodes(ctx)
 	for i := range nodes {
 		if ago := now.Sub(nodes[i].Seen); ago < nodeGone {

@@ -26,11 +26,13 @@ type upkeep struct {
 	ended  sync.WaitGroup
 }
 
-// startUpkeep begins with what an earlier process left.
-func startUpkeep(s *Store) *upkeep {
+// startUpkeep begins with what an earlier process left, unless it is to be idle.
+func startUpkeep(s *Store, idle bool) *upkeep {
 	ctx, cancel := context.WithCancel(context.Background())
 	u := &upkeep{store: s, wake: make(chan struct{}, 1), cancel: cancel}
-	u.wake <- struct{}{}
+	if !idle {
+		u.wake <- struct{}{}
+	}
 	u.ended.Go(func() { u.run(ctx) })
 	return u
 }

@@ -29,7 +29,8 @@ type Options struct {
 	Now     func() time.Time // by which expiry is judged where a step is not told the time; nil is time.Now
 	Readers int              // how many can read at the same moment; 0 means 4
 	VFS     string           // the registered SQLite VFS to use; "" is the operating system's
-	// Transferring opens also a store that records are being moved into.
+	// Transferring is to move records only: it opens also one that is being moved
+	// into.
 	Transferring bool
 }
 
@@ -133,7 +134,7 @@ func (s *Store) openWriter(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, prepare := range []func(*conn) error{checkVersion, checkFile, useLog, migrate, s.checkTransfer, backfill} {
+	for _, prepare := range []func(*conn) error{checkVersion, checkFile, useLog, migrate, s.checkServed, backfill} {
 		if err := prepare(c); err != nil {
 			return nil, errors.Join(err, c.close())
 		}

@@ -40,12 +40,17 @@ func transferColumns() transfer.Columns {
 	return transfer.Columns{"certificates.service": readServiceOf, "partitions.ended": "ended = 1"}
 }
 
-// checkTransfer refuses a file that records are being moved into, unless that is
-// to go on.
-func (s *Store) checkTransfer(c *conn) error {
+// checkServed refuses a file that records are being moved into, unless it was
+// opened for that.
+func (s *Store) checkServed(c *conn) error {
 	if s.transferring {
 		return nil
 	}
+	return checkTransfer(c)
+}
+
+// checkTransfer returns an error for a store that records are being moved into.
+func checkTransfer(c *conn) error {
 	err := c.one(func(*row) {}, selectTransfer)
 	if err == nil {
 		return transfer.ErrUnfinished
@@ -62,7 +67,10 @@ func (t *Transfer) Identity(ctx context.Context) (string, error) {
 }
 
 // Idle implements transfer.Source: who has the directory's lock is alone.
-func (t *Transfer) Idle(context.Context) error { return nil }
+func (t *Transfer) Idle(ctx context.Context) error {
+	_, err := read(ctx, t.store, "look for an unfinished migration", func(c *conn) (struct{}, error) { return struct{}{}, checkTransfer(c) })
+	return err
+}
 
 // Count implements transfer.Source.
 func (t *Transfer) Count(ctx context.Context, kind *transfer.Kind) (int64, error) {

@@ -28,7 +28,8 @@ var (
 type Source interface {
 	// Identity is a name that no other store has, and that this one keeps.
 	Identity(ctx context.Context) (string, error)
-	// Idle returns an error that wraps ErrInUse when others use the store.
+	// Idle returns an error that wraps ErrInUse when others use the store, or
+	// ErrUnfinished when it is the destination of a migration.
 	Idle(ctx context.Context) error
 	// Count says how many records of a kind there are.
 	Count(ctx context.Context, kind *Kind) (int64, error)

@@ -161,6 +161,9 @@ func TestRefuses(t *testing.T) {
 			if _, err := open(t.Context(), place, false); !errors.Is(err, transfer.ErrUnfinished) {
 				t.Errorf("opening it is %v", err)
 			}
+			if _, err := run(t.Context(), destination, source); !errors.Is(err, transfer.ErrUnfinished) {
+				t.Errorf("moving from it is %v", err)
+			}
 			if err := destination.End(t.Context()); err != nil {
 				t.Fatal(err)
 			}
