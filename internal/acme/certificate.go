@@ -43,10 +43,7 @@ func (d *Door) readCertificate(ctx context.Context, r *request) (*response, erro
 		return nil, failure.Wrap("read certificate", store.ErrNotFound)
 	}
 	key := store.CertificateKey{IssuerID: r.PathValue("issuer"), Serial: number}
-	found, err := d.deps.Store.Certificate(ctx, key)
-	if err == nil && (found.AccountID != r.account.ID || found.Abandoned) {
-		err = store.ErrNotFound
-	}
+	der, err := d.certificateOf(ctx, r.account.ID, key)
 	if err != nil {
 		return nil, failure.Wrap("read certificate", err)
 	}
@@ -58,12 +55,24 @@ func (d *Door) readCertificate(ctx context.Context, r *request) (*response, erro
 	if forms[form] == nil {
 		return nil, notFound("there is no chain %.20q of this certificate", form)
 	}
-	resp := &response{contentType: "application/pem-certificate-chain", body: encodeChain(found.DER, forms[form]), header: http.Header{}}
+	resp := &response{contentType: "application/pem-certificate-chain", body: encodeChain(der, forms[form]), header: http.Header{}}
 	delete(forms, form)
 	for _, other := range slices.Sorted(maps.Keys(forms)) {
 		resp.link(strings.TrimSuffix(r.url("cert", key.IssuerID, number.String(), other), "/"), "alternate")
 	}
 	return resp, nil
+}
+
+// certificateOf returns the DER of an account's certificate, or ErrNotFound.
+func (d *Door) certificateOf(ctx context.Context, accountID string, key store.CertificateKey) ([]byte, error) {
+	if known, ok := d.issued.get(key); ok && known.accountID == accountID {
+		return known.der, nil
+	}
+	found, err := d.deps.Store.Certificate(ctx, key)
+	if err == nil && (found.AccountID != accountID || found.Abandoned) {
+		err = store.ErrNotFound
+	}
+	return found.DER, err
 }
 
 // encodeChain is the leaf and its chain as strict PEM (RFC 8555 §9.1).

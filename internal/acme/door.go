@@ -92,6 +92,7 @@ type Door struct {
 	settings atomic.Pointer[settings]
 	routes   http.Handler
 	accounts accountCache
+	issued   issuedCache
 	issuers  issuerCache
 
 	validations validations

@@ -80,6 +80,7 @@ func (d *Door) issue(ctx context.Context, r *request, order *store.Order, reques
 	}
 	if result.err == nil {
 		d.annotate(ctx, "serial", result.certificate.Serial.String())
+		d.issued.add(&result.certificate)
 		order.Finalized, order.Certificate = result.certificate.Issued, &result.certificate.CertificateKey
 		return d.showOrder(ctx, r, order)
 	}
