@@ -31,6 +31,7 @@ type result struct {
 	database  float64        // CPU of PostgreSQL, ms a certificate
 	start     time.Duration  // until the CA answered
 	bytes     float64        // the store grew by, for each certificate
+	log       float64        // bytes that PostgreSQL wrote to its log, for each certificate
 }
 
 // authority is a CA in a directory of its own, and its database.
@@ -54,7 +55,7 @@ func (s *sizing) measure(ctx context.Context, parent, engine, clients, accounts 
 		return r, err
 	}
 	r.start = time.Since(began)
-	before, size := a.databaseCPU(), a.size()
+	before, size, log := a.databaseCPU(), a.size(), a.databaseLog()
 	//nolint:gosec // the program that was just built
 	load := exec.CommandContext(ctx, s.program, "bench", "acme", "--server", "https://"+a.listen, "--root", filepath.Join(a.dir, "root.pem"),
 		"--http", a.target, "--dns", a.dns, "--clients", clients, "--accounts", accounts, "--for", s.span.String(),
@@ -68,7 +69,7 @@ func (s *sizing) measure(ctx context.Context, parent, engine, clients, accounts 
 		return r, err
 	}
 	r.database = float64((a.databaseCPU() - before).Microseconds()) / 1000 / float64(r.Issued)
-	r.bytes = float64(a.size()-size) / float64(r.Issued)
+	r.bytes, r.log = float64(a.size()-size)/float64(r.Issued), float64(a.databaseLog()-log)/float64(r.Issued)
 	return r, server.End(syscall.SIGTERM)
 }
 

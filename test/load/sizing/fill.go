@@ -36,6 +36,14 @@ func (a *authority) databaseSize() int64 {
 	return query[int64](a, "SELECT pg_database_size(current_database())")
 }
 
+// databaseLog is how many bytes were ever written to the write-ahead log.
+func (a *authority) databaseLog() int64 {
+	if a.database == nil {
+		return 0
+	}
+	return query[int64](a, "SELECT (pg_current_wal_lsn() - '0/0')::bigint")
+}
+
 // databasePID is the process whose children all others of the server are.
 func (a *authority) databasePID() string {
 	file := query[string](a, "SELECT pg_read_file('postmaster.pid')")
@@ -48,8 +56,7 @@ func (a *authority) databasePID() string {
 // others get a copy.
 func (s *sizing) fill(ctx context.Context, a *authority) error {
 	path := filepath.Join(a.dir, "chancery.db")
-	keep := filepath.Join(filepath.Dir(s.program), "filled.db")
-	if data, err := os.ReadFile(keep); err == nil {
+	if data, err := os.ReadFile(s.filled); err == nil {
 		return os.WriteFile(path, data, 0o600) //nolint:gosec // in a directory that was just made
 	}
 	server, err := a.serve(ctx) // which registers the issuer
@@ -78,7 +85,7 @@ func (s *sizing) fill(ctx context.Context, a *authority) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(keep, data, 0o600) //nolint:gosec // in a directory that was just made
+	return os.WriteFile(s.filled, data, 0o600) //nolint:gosec // in a directory that was just made
 }
 
 // fillWith issues from as many goroutines as share a commit.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ func main() {
 	flag.DurationVar(&s.span, "for", 15*time.Second, "how long each load lasts")
 	flag.IntVar(&s.rounds, "rounds", 2, "how often each row is measured")
 	flag.IntVar(&s.stored, "stored", 0, "certificates that are in the store before")
+	flag.StringVar(&s.filled, "filled", "", "file that keeps the store with these from one call to the next")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	runtime.LockOSThread() // processes die with the thread that started them
@@ -44,6 +46,7 @@ type sizing struct {
 	span    time.Duration
 	rounds  int
 	stored  int
+	filled  string // a store with these, once there is one
 }
 
 func (s *sizing) run(ctx context.Context, engines, clients, accounts []string) (err error) {
@@ -57,6 +60,9 @@ func (s *sizing) run(ctx context.Context, engines, clients, accounts []string) (
 	}
 	if s.program, err = processtest.Build(dir, "."); err != nil {
 		return err
+	}
+	if s.filled == "" {
+		s.filled = filepath.Join(dir, "filled.db")
 	}
 	fmt.Println("| Store | Clients | Accounts | Certificates/s | p50 ms | p99 ms | CPU ms/certificate | of PostgreSQL | Peak MB | Failures |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
