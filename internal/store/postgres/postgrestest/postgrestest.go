@@ -92,7 +92,7 @@ func Command(program string, args ...string) (*exec.Cmd, error) {
 	}
 	cmd := exec.CommandContext(context.Background(), path, args...)
 	cmd.Dir = "/"
-	cmd.SysProcAttr = new(syscall.SysProcAttr)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // so that what it has started ends, too
 	if uid != os.Getuid() {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
