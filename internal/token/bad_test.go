@@ -260,6 +260,30 @@ func (p *oldPKI) bearer(t testing.TB, template *x509.Certificate) *signer {
 	return s
 }
 
+// badProofs are tokens that bring a certificate along, and whose signatures
+// prove nothing about its key.
+func badProofs(t testing.TB, holder *signer, good func() claims) []bad {
+	t.Helper()
+	const unauthorized, malformed = http.StatusForbidden, http.StatusBadRequest
+	public, err := x509.MarshalPKIXPublicKey(holder.key.Public())
+	check(t, err)
+	header := func(alg string, more claims) string {
+		return text(t, claims{"alg": alg, "x5c": holder.header["x5c"]}.with(more))
+	}
+	payload, own, stranger := text(t, good()), holder.over(t), newSigner(t)
+	return []bad{
+		{"alg none", raw(header("none", nil), payload, func([]byte) []byte { return nil }), unauthorized, "unauthorized", `the algorithm "none"`},
+		{"HMAC with the public key", raw(header("HS256", nil), payload, func(input []byte) []byte {
+			h := hmac.New(sha256.New, public)
+			h.Write(input)
+			return h.Sum(nil)
+		}), unauthorized, "unauthorized", `the algorithm "HS256"`},
+		{"an algorithm of other curves", raw(header("ES384", nil), payload, own), unauthorized, "unauthorized", "signature"},
+		{"an algorithm of other keys", raw(header("RS256", nil), payload, own), unauthorized, "unauthorized", "signature"},
+		{"another key in the header", raw(header("ES256", claims{"jwk": json.RawMessage(stranger.public(t))}), payload, stranger.over(t)), malformed, "malformed", `"jwk"; keys are taken from the provisioner alone`},
+	}
+}
+
 func TestBadTokensOfX5C(t *testing.T) {
 	t.Parallel()
 	old := newPKI(t)
@@ -271,7 +295,7 @@ func TestBadTokensOfX5C(t *testing.T) {
 	}
 	good := func() claims { return claimsFor(ca, "old", "a.corp") }
 	holder := old.bearer(t, leaf())
-	list := badClaims(t, holder, good)
+	list := append(badClaims(t, holder, good), badProofs(t, holder, good)...)
 
 	refused := func(name, says string, s *signer) {
 		list = append(list, bad{name, s.token(t, good()), http.StatusForbidden, "unauthorized", says})
