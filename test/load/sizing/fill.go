@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,8 +59,8 @@ func (a *authority) databasePID() string {
 // others get a copy.
 func (s *sizing) fill(ctx context.Context, a *authority) error {
 	path := filepath.Join(a.dir, "chancery.db")
-	if data, err := os.ReadFile(s.filled); err == nil {
-		return os.WriteFile(path, data, 0o600) //nolint:gosec // in a directory that was just made
+	if err := copyFile(path, s.filled); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	server, err := a.serve(ctx) // which registers the issuer
 	if err == nil {
@@ -81,11 +84,21 @@ func (s *sizing) fill(ctx context.Context, a *authority) error {
 	if err := target.Close(); err != nil {
 		return err
 	}
-	data, err := os.ReadFile(path)
+	return copyFile(s.filled, path)
+}
+
+func copyFile(to, from string) error {
+	source, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(s.filled, data, 0o600) //nolint:gosec // in a directory that was just made
+	defer source.Close()
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Close())
 }
 
 // fillWith issues from as many goroutines as share a commit.
