@@ -10,7 +10,7 @@ import (
 // BenchmarkIssuance is what one certificate over ACME asks of the store: four
 // durable steps and the usual reads.
 func BenchmarkIssuance(b *testing.B) {
-	s := openTest(b)
+	s := openAt(b, Options{URL: benchURL(b), Connections: 8})
 	account := storetest.NewAccount(b)
 	if _, _, err := s.CreateAccount(b.Context(), account); err != nil {
 		b.Fatal(err)

@@ -9,14 +9,19 @@ import (
 	"chancery/internal/store/storetest"
 )
 
-// BenchmarkInventory measures what must not grow with the inventory: that of
-// CHANCERY_BENCH_DATABASE, which it fills and keeps, or one of its own.
-func BenchmarkInventory(b *testing.B) {
-	url := os.Getenv("CHANCERY_BENCH_DATABASE")
-	if url == "" {
-		url = theServer(b).Database(b)
+// benchURL is CHANCERY_BENCH_DATABASE, which benchmarks fill and keep, or a
+// database of its own.
+func benchURL(b *testing.B) string {
+	if url := os.Getenv("CHANCERY_BENCH_DATABASE"); url != "" {
+		return url
 	}
-	s := openAt(b, Options{URL: url, Connections: 4, Deadline: time.Minute})
+	return theServer(b).Schema(b)
+}
+
+// BenchmarkInventory measures what must not grow with the inventory.
+func BenchmarkInventory(b *testing.B) {
+	options := Options{URL: benchURL(b), Connections: 8, Deadline: time.Minute}
+	s := openAt(b, options)
 	storetest.RunInventoryBenchmark(b, s, func(list []store.Certificate) error {
 		return update(b.Context(), s, "fill", func(c *conn) error {
 			var all []*query
@@ -29,5 +34,10 @@ func BenchmarkInventory(b *testing.B) {
 			}
 			return c.last(all...)
 		})
+	})
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			_ = openAt(b, options).Close()
+		}
 	})
 }

@@ -78,6 +78,7 @@ func (l *search) meetNames(q *nameQuestion, column string) {
 		l.meet(false, column+" = ANY (?)", q.ids)
 	} else {
 		l.meet(false, column+" IN ("+q.services.sql+")", q.services.args...)
+		l.sets[len(l.sets)-1].many = true
 	}
 	// For single rows, it is a subquery that is no join.
 	l.filters[len(l.filters)-1] = clause{strings.ReplaceAll(q.filter.sql, "SERVICE", column), q.filter.args}

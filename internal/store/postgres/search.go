@@ -13,8 +13,8 @@ import (
 //     are gathered and sorted.
 //   - Else rows are walked in the listing's order until the page is full, which
 //     it soon is, for many meet each question.
-//   - Where the many are elsewhere, the walk is given up after so many rows, and
-//     they are gathered after all.
+//   - Where the many are elsewhere, the walk goes on in ever larger steps, until
+//     there is more to walk than to gather.
 //
 // A subquery with LIMIT or OFFSET is planned for itself: so each of these is done
 // in its way.
@@ -30,6 +30,7 @@ type set struct {
 	clause
 	filter  int  // where in search.filters the same question is
 	ordered bool // whether the index has them in the listing's order
+	many    bool // whether they are known to be many
 }
 
 // search is a page of a listing.
@@ -40,7 +41,7 @@ type search struct {
 	filters []clause // all questions
 	sets    []set    // those that an index answers, most likely the smallest first
 	before  []any    // values of order: the page begins below them
-	few     int      // rows that are gathered at once, or walked
+	few     int      // rows that are gathered at once, or walked first
 	limit   int
 }
 
@@ -50,7 +51,7 @@ func (l *search) ask(sql string, args ...any) { l.filters = append(l.filters, cl
 // meet adds a question that an index answers.
 func (l *search) meet(ordered bool, sql string, args ...any) {
 	l.ask(sql, args...)
-	l.sets = append(l.sets, set{clause{sql, args}, len(l.filters) - 1, ordered})
+	l.sets = append(l.sets, set{clause: clause{sql, args}, filter: len(l.filters) - 1, ordered: ordered})
 }
 
 // find returns the rows of a search in their order.
@@ -63,19 +64,24 @@ func find[T any](c *conn, l *search, read func(*row) T) (list []T, err error) {
 		return fetch(c, l.gather(smallest), read)
 	}
 	walked, rest := l.walks()
-	list, err = fetch(c, l.walk(walked, rest != nil), read)
-	if rest == nil || err != nil || len(list) == l.limit {
-		return list, err
+	if rest == nil {
+		return fetch(c, l.walk(walked, 0), read)
 	}
-	walk := l.from(walked)
-	if more, err := l.reaches(c, walk, l.few); err != nil || !more {
-		return list, err
+	for size := l.few; ; size *= 4 {
+		list, err = fetch(c, l.walk(walked, size), read)
+		if err != nil || len(list) == l.limit {
+			return list, err
+		}
+		more, further := false, false // there is more to walk, and even more to gather
+		err = c.run(l.count(l.from(walked), size, func(n int64) { more = n == int64(size) }),
+			l.count(&rest.clause, 4*size, func(n int64) { further = n == int64(4*size) }))
+		switch {
+		case err != nil || !more:
+			return list, err
+		case !further:
+			return fetch(c, l.gather(rest), read)
+		}
 	}
-	smaller, err := l.smaller(c, walked, rest)
-	if err != nil {
-		return nil, err
-	}
-	return fetch(c, l.gather(smaller), read)
 }
 
 func fetch[T any](c *conn, q clause, read func(*row) T) (list []T, err error) {
@@ -92,6 +98,9 @@ func (l *search) smallest(c *conn) (smallest *set, err error) {
 	queries := make([]*query, 0, len(l.sets))
 	least := int64(l.few)
 	for i := range l.sets {
+		if l.sets[i].many {
+			continue
+		}
 		queries = append(queries, l.count(&l.sets[i].clause, l.few, func(n int64) {
 			if n < least {
 				least, smallest = n, &l.sets[i]
@@ -107,11 +116,6 @@ func (l *search) count(where *clause, most int, result func(int64)) *query {
 	return ask(func(r *row) { result(r.int64()) }, numbered(sql), append(slices.Clone(where.args), most)...)
 }
 
-func (l *search) reaches(c *conn, where *clause, size int) (reached bool, err error) {
-	err = c.run(l.count(where, size, func(n int64) { reached = n == int64(size) }))
-	return reached, err
-}
-
 // walks are the set to walk, nil for all rows, and what to gather when the walk
 // is given up: nil when it must not be.
 func (l *search) walks() (walked, rest *set) {
@@ -124,19 +128,6 @@ func (l *search) walks() (walked, rest *set) {
 		}
 	}
 	return walked, rest
-}
-
-// smaller is the set of two that has fewer rows, found in a time that the
-// smaller one sets.
-func (l *search) smaller(c *conn, walked, rest *set) (*set, error) {
-	for size := 4 * l.few; walked != nil; size *= 4 {
-		for _, s := range []*set{rest, walked} {
-			if more, err := l.reaches(c, &s.clause, size); err != nil || !more {
-				return s, err
-			}
-		}
-	}
-	return rest, nil
 }
 
 // from is the condition for the rows of a set below the page before.
@@ -170,8 +161,8 @@ func (l *search) gather(s *set) clause {
 }
 
 // walk is a query for a page, made by a walk in the listing's order over a set,
-// or all rows. A walk with an end looks at few rows.
-func (l *search) walk(s *set, ends bool) clause {
+// or all rows, which ends after so many of them; 0 for all.
+func (l *search) walk(s *set, size int) clause {
 	var w conditions
 	for i, filter := range l.filters {
 		if s == nil || i != s.filter {
@@ -179,12 +170,12 @@ func (l *search) walk(s *set, ends bool) clause {
 		}
 	}
 	from := l.from(s)
-	if !ends {
+	if size == 0 {
 		w.add(*from)
 		return l.page(clause{sql: l.table}, &w)
 	}
 	sql := "(SELECT * FROM " + l.table + " WHERE " + from.sql + l.orderBy() + " LIMIT ?) " + l.alias()
-	return l.page(clause{sql, append(slices.Clone(from.args), l.few)}, &w)
+	return l.page(clause{sql, append(slices.Clone(from.args), size)}, &w)
 }
 
 func (l *search) page(from clause, w *conditions) clause {

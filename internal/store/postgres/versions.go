@@ -22,8 +22,8 @@ const (
 	notingIncidents    = noting + "'incidents') "
 	notingIssuers      = noting + "'issuers') "
 
-	insertSecret = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING"
-	selectSecret = "SELECT value FROM secrets WHERE name = $1"
+	insertSecret = "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING" //nolint:gosec // is none
+	selectSecret = "SELECT value FROM secrets WHERE name = $1"                                //nolint:gosec // is none
 )
 
 // changes notes that a record of the kind was changed, at the end of the
