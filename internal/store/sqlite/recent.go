@@ -136,7 +136,7 @@ func (r *recent) current(name string) any {
 	if now, touched := r.changed[known.at]; touched {
 		known = now
 	}
-	if known == nil {
+	if known == nil || known.name != name { // its row was deleted, and another has its number
 		return nil
 	}
 	return known.value

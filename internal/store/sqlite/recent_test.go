@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
@@ -116,5 +117,45 @@ func TestRecentOfOthers(t *testing.T) {
 	got, err := s.Order(t.Context(), order.ID)
 	if err != nil || got.Finalized.IsZero() || got.Status(time.Now()) != store.OrderProcessing {
 		t.Errorf("the order is %s: %v %v", got.Status(time.Now()), got, err)
+	}
+}
+
+// TestRecentOfNumberGivenAgain removes an order, whose number in the table the
+// next one gets, and looks for it beside a change of that.
+func TestRecentOfNumberGivenAgain(t *testing.T) {
+	s := openTest(t)
+	account := storetest.NewAccount(t)
+	if _, _, err := s.CreateAccount(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	create := func(created time.Time) store.Order {
+		order := storetest.NewOrder(t, account.ID, "a.example", created)
+		if _, _, err := s.CreateOrder(t.Context(), order, order.Authorizations); err != nil {
+			t.Fatal(err)
+		}
+		return order
+	}
+	gone := create(time.Now().Add(-1000 * time.Hour))
+	if removed, err := s.Tidy(t.Context(), store.TidyCutoff{Orders: time.Now().Add(-time.Hour)}, 10); removed != 1 || err != nil {
+		t.Fatalf("%d orders were removed: %v", removed, err)
+	}
+	next := create(time.Now())
+	err := update(t.Context(), s, "test", func(c *conn) error {
+		changed, err := oneOrder(c, next.ID)
+		if err != nil {
+			return err
+		}
+		changed.Finalized = time.Now()
+		if _, err := c.exec(updateOrderFinalized, changed.Finalized, next.ID); err != nil {
+			return err
+		}
+		keepOrder(c, changed)
+		if found, err := oneOrder(c, gone.ID); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("the order that was removed is %s now: %v", found.ID, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
