@@ -15,12 +15,13 @@ const (
 	// What is taken away is taken away by this process only, and the rows are
 	// changed in one order by all.
 	foldChanges = "WITH gone AS (DELETE FROM certificate_changes WHERE id IN (SELECT id FROM certificate_changes ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED) " +
-		"RETURNING not_after, issuer_id, profile, good, revoked, abandoned), " + addGone
+		"RETURNING not_after, issuer_id, profile, good, revoked, abandoned), " + spansOfGone + ", added AS (" + addSpans + ") SELECT 1 FROM gone"
 	// Adds rows called gone to the counts.
-	addGone = "spans AS (SELECT 0 AS level, 0::bigint AS start, issuer_id, profile, good, revoked, abandoned FROM gone " +
+	addGone     = spansOfGone + addSpans
+	spansOfGone = "spans AS (SELECT 0 AS level, 0::bigint AS start, issuer_id, profile, good, revoked, abandoned FROM gone " +
 		"UNION ALL SELECT 1, not_after / 65536 * 65536, issuer_id, profile, good, revoked, abandoned FROM gone " +
-		"UNION ALL SELECT 2, not_after / 33554432 * 33554432, issuer_id, profile, good, revoked, abandoned FROM gone) " +
-		"INSERT INTO certificate_counts (level, start, issuer_id, profile, good, revoked, abandoned) " +
+		"UNION ALL SELECT 2, not_after / 33554432 * 33554432, issuer_id, profile, good, revoked, abandoned FROM gone)"
+	addSpans = " INSERT INTO certificate_counts (level, start, issuer_id, profile, good, revoked, abandoned) " +
 		"SELECT level, start, issuer_id, profile, sum(good), sum(revoked), sum(abandoned) FROM spans " +
 		"GROUP BY level, start, issuer_id, profile ORDER BY level, start, issuer_id, profile " +
 		"ON CONFLICT (level, start, issuer_id, profile) DO UPDATE SET good = certificate_counts.good + excluded.good, " +

@@ -75,7 +75,7 @@ func (s *Store) catchUp(ctx context.Context) error {
 			}
 			folded := do(foldChanges, upkeepBatch)
 			err = c.last(folded)
-			return entered == upkeepBatch || folded.changed > 0, err
+			return entered == upkeepBatch || folded.changed == upkeepBatch, err
 		})
 		if err != nil || !more {
 			return err
