@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -55,7 +56,7 @@ type Process struct {
 }
 
 // Start starts a command whose output, both streams, the Process keeps the end
-// of. It dies with the thread that starts it, at the latest.
+// of. It dies with the test's process, at the latest.
 func Start(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &p.log, &p.log
@@ -66,13 +67,20 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
 	cmd.WaitDelay = time.Second // children of one that was killed may hold its output
-	if err := cmd.Start(); err != nil {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the process dies with the thread that started it
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.ended)
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("couldn't start: %w", err)
 	}
-	go func() {
-		p.err = cmd.Wait()
-		close(p.ended)
-	}()
 	return p, nil
 }
 

@@ -61,7 +61,12 @@ server_login_retry = 1
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = process.End(syscall.SIGTERM) })
+	t.Cleanup(func() {
+		_ = process.End(syscall.SIGTERM) // its error is that it was ended so
+		if t.Failed() {
+			t.Logf("PgBouncer wrote:\n%s", process.Output())
+		}
+	})
 	by := func(url string) string {
 		return strings.Replace(url, fmt.Sprintf(":%d/", s.Port), fmt.Sprintf(":%d/", port), 1)
 	}
