@@ -187,26 +187,13 @@ CREATE TABLE service_names (
 
 CREATE INDEX service_names_service ON service_names (service);
 
--- Finds services by any part of their names: the ends of each name from each
--- character of its first label on, as far as 24 characters. It is filled in
--- batches, off the road to a certificate.
+-- Finds services by any part of their names: each end of a name, from each of
+-- its characters on, as far as 24 characters. It is filled in batches, off the
+-- road to a certificate.
 CREATE TABLE service_parts (
     part    text  COLLATE "C" NOT NULL,
     service bytea NOT NULL,
     PRIMARY KEY (part, service)
-);
-
--- The ends of the domains that names are in, from the dot before them on: once
--- for all names in one.
-CREATE TABLE domain_parts (
-    part   text COLLATE "C" NOT NULL,
-    domain text COLLATE "C" NOT NULL,
-    PRIMARY KEY (part, domain)
-);
-
--- The domains in domain_parts: who enters or removes one holds its row.
-CREATE TABLE searched_domains (
-    domain text COLLATE "C" NOT NULL PRIMARY KEY
 );
 
 -- How many certificates there are, by their last moment: all of them at level

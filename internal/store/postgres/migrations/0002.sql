@@ -56,3 +56,22 @@ CREATE TABLE certificate_ranges (
     low  bytea NOT NULL PRIMARY KEY,
     high bytea NOT NULL
 );
+
+-- Services are found by any part of their names in two tables. service_parts
+-- has the ends of each name from each character of its first label on. This one
+-- has the ends of the domains that names are in, from the dot before them on:
+-- once for all names in one.
+CREATE TABLE domain_parts (
+    part   text COLLATE "C" NOT NULL,
+    domain text COLLATE "C" NOT NULL,
+    PRIMARY KEY (part, domain)
+);
+
+-- The domains in domain_parts: who enters or removes one holds its row.
+CREATE TABLE searched_domains (
+    domain text COLLATE "C" NOT NULL PRIMARY KEY
+);
+
+-- What was entered before went on to the end of each name, so all is entered anew.
+TRUNCATE service_parts;
+UPDATE services SET searchable = false WHERE searchable;
