@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"time"
 
 	"chancery/internal/store"
 	"chancery/internal/store/form"
@@ -30,6 +31,10 @@ const (
 	selectPresent = "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'chancery_schema'"
 )
 
+// migrationTime is how long the database may take to be changed. All that there
+// is may have to be written anew.
+const migrationTime = 2 * time.Hour
+
 // migrate runs the steps that the database has not seen, all in one
 // transaction. What is up to date is only read.
 func (s *Store) migrate(ctx context.Context) error {
@@ -48,6 +53,9 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil || finished {
 		return err
 	}
+	usual := s.deadline // nobody else uses the store yet
+	s.deadline = migrationTime
+	defer func() { s.deadline = usual }()
 	return update(ctx, s, "migrate the database", func(c *conn) error {
 		if err := c.run(do(migrationLock), do(createSchema), do(insertSchema)); err != nil {
 			return err
