@@ -49,8 +49,14 @@ func (s *sizing) measure(ctx context.Context, parent, engine, clients, accounts 
 		return r, err
 	}
 	defer a.remove()
+	server, err := a.serve(ctx) // for the first time, which makes the issuers known to the store
+	if err == nil {
+		err = server.End(syscall.SIGTERM)
+	}
 	began := time.Now()
-	server, err := a.serve(ctx)
+	if err == nil {
+		server, err = a.serve(ctx)
+	}
 	if err != nil {
 		return r, err
 	}
