@@ -37,10 +37,11 @@ type conn struct {
 	raw   *pgconn.PgConn
 	ctx   context.Context // of the attempt
 	trips *atomic.Int64
-	plain bool // nothing begins a transaction
-	begun bool // a transaction is open
-	ended bool // the transaction has been committed
-	again bool // the step was tried before and may have happened
+	idle  string // for how long the server keeps a transaction that is sent nothing, in ms
+	plain bool   // nothing begins a transaction
+	begun bool   // a transaction is open
+	ended bool   // the transaction has been committed
+	again bool   // the step was tried before and may have happened
 }
 
 const (
@@ -48,6 +49,11 @@ const (
 	beginSnapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 	commit        = "COMMIT"
 	rollback      = "ROLLBACK"
+
+	// limitIdle has the server end a transaction whose node has gone without a
+	// word, as when its machine is lost: else others would wait for its locks
+	// until TCP gives up, which takes hours.
+	limitIdle = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
 )
 
 // run sends statements in one round trip, in the step's transaction.
@@ -56,7 +62,7 @@ func (c *conn) run(queries ...*query) error {
 		return c.send(queries)
 	}
 	c.begun = true
-	return c.send(append([]*query{do(begin)}, queries...))
+	return c.send(append([]*query{do(begin), do(limitIdle, c.idle)}, queries...))
 }
 
 // last is run for the last statements of a transaction: they are durable when

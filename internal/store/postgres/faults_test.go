@@ -101,6 +101,35 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
+// TestLostInTransaction loses a node while it has a transaction open under a
+// lease, without a word to the server: another has the lease when it has ended.
+func TestLostInTransaction(t *testing.T) {
+	t.Parallel()
+	url := theServer(t).Database(t)
+	lost := openAt(t, Options{URL: url, Deadline: time.Second})
+	other := openAt(t, Options{URL: url, Deadline: 8 * time.Second})
+	lease, err := lost.TakeLease(t.Context(), "job", "a", time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := store.ErrClaimed
+	err = update(t.Context(), lost, "test", func(c *conn) error {
+		if err := c.run(fencing(lease.Fence())...); err != nil {
+			return err
+		}
+		for errors.Is(taken, store.ErrClaimed) {
+			_, taken = other.TakeLease(t.Context(), "job", "b", time.Second)
+		}
+		return nil
+	})
+	if taken != nil {
+		t.Errorf("the other node does not get the lease: %v", taken)
+	}
+	if !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("the step of the node that was lost: %v", err)
+	}
+}
+
 // load issues certificates until it is stopped, and remembers what was
 // acknowledged.
 type load struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 
@@ -90,7 +91,7 @@ func attempt[T any](ctx context.Context, s *Store, readOnly, again bool, f func(
 		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
 		defer cancel()
 	}
-	c := &conn{raw: pooled.Conn().PgConn(), ctx: ctx, trips: &s.trips, plain: readOnly, again: again}
+	c := &conn{raw: pooled.Conn().PgConn(), ctx: ctx, trips: &s.trips, idle: strconv.FormatInt(s.deadline.Milliseconds(), 10), plain: readOnly, again: again}
 	result, err = f(c)
 	err = errors.Join(err, c.finish(err != nil))
 	if isAway(err) {
@@ -140,10 +141,11 @@ func isLost(err error) bool {
 }
 
 // isAway reports whether the server says that it takes no steps now: connection
-// exceptions, too many connections, one that stops, starts or only stands by.
+// exceptions, too many connections, one that stops, starts or only stands by, or
+// that has not heard of us for too long.
 func isAway(err error) bool {
 	code := codeOf(err)
-	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57P") || code == "53300" || code == "25006"
+	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57P") || code == "53300" || code == "25006" || code == "25P03"
 }
 
 // isRefused reports whether the server does not want us, which waiting does
