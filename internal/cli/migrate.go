@@ -207,7 +207,7 @@ func (a *app) printMigration(results []transfer.Result, took time.Duration, to p
 	if to.url != "" {
 		fmt.Fprintln(a.Out, "now set store.url and store.password_file in chancery.yaml, and serve")
 	} else {
-		fmt.Fprintf(a.Out, "now remove store.url from %s/%s, and serve\n", to.dir, config.FileName)
+		fmt.Fprintf(a.Out, "now remove store.url and store.password_file from %s/%s, and serve\n", to.dir, config.FileName)
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ func TestMigrating(t *testing.T) {
 		{
 			command: "chancery migrate --from 'postgres://chancery@db.corp.example/chancery?sslmode=verify-full' " +
 				"--password-file /etc/chancery/database-password --to sqlite:/var/lib/chancery",
-			change: change, prepare: func() []string { p.stop(t); return nil }, want: "now remove store.url from lib/chancery.yaml",
+			change: change, prepare: func() []string { p.stop(t); return nil }, want: "now remove store.url and store.password_file from lib/chancery.yaml",
 		},
 	})
 }
