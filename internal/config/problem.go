@@ -87,11 +87,16 @@ func (l *problems) add(from source, key, format string, args ...any) {
 	if from.kind == fromFile {
 		p.Source += fmt.Sprintf(":%d", from.column)
 		if from.line >= 1 && from.line <= len(l.lines) {
-			p.Line = excerpt(withoutSecrets(l.lines[from.line-1]))
+			line := l.lines[from.line-1]
+			p.Line = excerpt(withoutSecrets(line[:min(len(line), longLine)]))
 		}
 	}
 	l.list = append(l.list, p)
 }
+
+// longLine is how many octets of a line are looked at: far more than are shown,
+// so that no password is cut in two.
+const longLine = 4096
 
 // excerpt is a line fit for a terminal.
 func excerpt(line string) string {
