@@ -17,7 +17,7 @@ var (
 
 func TestMain(m *testing.M) {
 	// Each of rapid's steps is some round trips: fewer than usual, unless told.
-	if err := flag.Set("rapid.checks", "40"); err != nil {
+	if err := flag.Set("rapid.checks", "25"); err != nil {
 		panic(err)
 	}
 	code := m.Run()
