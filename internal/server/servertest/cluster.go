@@ -1,10 +1,16 @@
 package servertest
 
 import (
+	"context"
 	"fmt"
+	"net/http"
+	"os/exec"
+	"syscall"
 	"testing"
+	"time"
 
 	"chancery/internal/acme/acmetest"
+	"chancery/internal/processtest"
 )
 
 // ClusterURL is what clients call all nodes of StartCluster by.
@@ -42,6 +48,37 @@ func StartCluster(t testing.TB, database string, nodes int, set ...string) []*CA
 func (c *CA) join() {
 	c.public, c.DirectoryURL = ClusterURL, ClusterURL+"/acme/directory"
 	c.HTTP = c.Proxied()
+}
+
+// ServeApart goes on serving in a process of its own, which runs the program at
+// that path until the test ends. The methods that stop and change the server are
+// not for such a CA.
+func (c *CA) ServeApart(program string) {
+	c.t.Helper()
+	c.HTTP.CloseIdleConnections()
+	c.Stop()
+	args := []string{"serve", "--dir", c.Dir}
+	for _, set := range c.settings() {
+		args = append(args, "--set", set)
+	}
+	process, err := processtest.Start(exec.CommandContext(context.Background(), program, args...))
+	c.check(err)
+	c.t.Cleanup(func() {
+		if err := process.End(syscall.SIGTERM); err != nil || c.t.Failed() {
+			c.t.Errorf("the server ended with %v and wrote:\n%s", err, process.Output())
+		}
+	})
+	c.check(process.Await("the server to be ready", time.Minute, func() error {
+		answer, err := c.HTTP.Get(c.BaseURL + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			return fmt.Errorf("it answers %s", answer.Status)
+		}
+		return nil
+	}))
 }
 
 // ClientOf returns a client of this node for the account of another node's.

@@ -14,18 +14,24 @@ import (
 
 	"chancery/internal/acme/acmetest"
 	"chancery/internal/admin"
+	"chancery/internal/processtest"
 	"chancery/internal/server/servertest"
 )
 
 // races is how often each race is run.
 const races = 200
 
-// TestNodesRace has three nodes asked for the same at once: what must happen
-// once happens once.
+// TestNodesRace has three nodes, each a process, asked for the same at once: what
+// must happen once happens once.
 func TestNodesRace(t *testing.T) {
 	t.Parallel()
 	key := newKey(t)
 	nodes := servertest.StartCluster(t, theServer(t).Database(t), 3, provisioners(t, key, []string{"anybody"}), "limits.new_orders=4/1h")
+	program, err := processtest.Build(t.TempDir(), ".")
+	check(t, err)
+	for _, node := range nodes {
+		node.ServeApart(program)
+	}
 	operator := admin.Dial(filepath.Join(nodes[0].Dir, "admin.sock"))
 	t.Cleanup(func() { _ = operator.Close() })
 	c := &clients{nodes: nodes}

@@ -157,9 +157,9 @@ func (c *CA) Proxied() *http.Client {
 	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
-// load reads the configuration as it is now.
-func (c *CA) load() (*config.Config, error) {
-	return config.Load(config.LoadOptions{Dir: c.Dir, Set: append([]string{
+// settings are what the CA is served with, as --set takes them.
+func (c *CA) settings() []string {
+	return append([]string{
 		"listen=" + c.address + ":9443",
 		"http_listen=",
 		fmt.Sprintf("validation.http_port=%d", httpPort),
@@ -167,7 +167,12 @@ func (c *CA) load() (*config.Config, error) {
 		"validation.resolvers=" + c.DNS.Addr(),
 		"validation.allow=127.0.0.0/8",
 		"validation.retry_interval=100ms",
-	}, c.set...)})
+	}, c.set...)
+}
+
+// load reads the configuration as it is now.
+func (c *CA) load() (*config.Config, error) {
+	return config.Load(config.LoadOptions{Dir: c.Dir, Set: c.settings()})
 }
 
 func (c *CA) serve() {
