@@ -17,6 +17,6 @@ func TestThroughPgBouncer(t *testing.T) {
 		return openAt(t, Options{URL: pooled(server.Database(t)), Connections: 8})
 	}
 	storetest.RunGroups(t, func(t *testing.T) store.Store { return open(t) },
-		"accounts", "bindings", "orders", "authorizations", "validations", "issuance", "one-time tokens", "revocation lists", "tidy", "races")
+		"accounts", "issuance", "one-time tokens", "tidy")
 	storetest.RunShared(t, func(t *testing.T) store.Shared { return open(t) })
 }
