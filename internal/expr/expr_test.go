@@ -165,7 +165,7 @@ func TestEvalRefuses(t *testing.T) {
 		{`dns[7]`, input(t), "index"},
 		{`token.many`, &Input{Facts: Facts{Token: Claims{"many": many}}}, "too large"},
 		{`token.many.join(",")`, &Input{Facts: Facts{Token: Claims{"many": many}}}, "too large"},
-		{`token.many.map(a, token.many.map(b, token.many.map(c, a + b + c)[0])[0])`, &Input{Facts: Facts{Token: Claims{"many": many}}}, "limit exceeded"},
+		{`token.many.map(a, token.many.map(b, token.many.map(c, a + b + c)[0])[0])`, &Input{Facts: Facts{Token: Claims{"many": many}}}, "exceeded"}, // the limit, or on a slow machine the deadline
 	} {
 		program, err := env.Compile(test.text, Texts)
 		if err != nil {
