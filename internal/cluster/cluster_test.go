@@ -179,6 +179,7 @@ func TestOneNodeDoesAJob(t *testing.T) {
 	if next, _ := holders("x")[0].Held("x"); next.Token <= fence.Token {
 		t.Errorf("the fence %+v follows %+v", next, fence)
 	}
+	until(t, "y is done by one, too, if the first had that", func() bool { return len(holders("y")) == 1 })
 	moved := holders("y")[0]
 	moved.SetJobs(nil)
 	until(t, "a job that a node is no longer ready for is done by another", func() bool {
